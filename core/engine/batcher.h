@@ -1,0 +1,32 @@
+/*
+ * Who takes part in the next denoising step, and the plan for it.
+ *
+ * The unit of scheduling is a request's whole row set for this step (its canvas; twice with
+ * guidance). A step takes requests in least-recently-served order (a newcomer joins at the tail)
+ * until the next one would exceed rows_per_step, but always at least one. So between two turns a
+ * request waits at most ceil(2 * sum min(r_i, B) / B) + 1 steps.
+ *
+ * Rows are packed without padding. Nothing here looks at tokens except to copy them.
+ */
+#ifndef UM_ENGINE_BATCHER_H
+#define UM_ENGINE_BATCHER_H
+
+#include "core/engine/request.h"
+#include "core/engine/step.h"
+
+/* Facts the plan needs about the model. */
+typedef struct um_batch_facts {
+    int32_t mask_token;
+    int32_t eos_token;
+    int32_t turn_token; /* -1: none */
+} um_batch_facts;
+
+/*
+ * Picks from `running` [count] and writes the plan; `chosen` [count] receives the participants in
+ * plan order (indices into the plan's rules). Stamps their turn with `serial`. Returns how many.
+ */
+int32_t um_batcher_plan(um_request **running, int32_t count, int32_t rows_per_step,
+                        uint64_t serial, const um_batch_facts *facts, um_plan *plan,
+                        um_request **chosen);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * The canvas of one request: its token row (prompt, then generated positions in blocks), which
+ * positions are masked, and the denoising schedule over its blocks. Knows nothing of batches,
+ * text or threads: a pure state machine that is told which positions were committed.
+ *
+ * Positions count from the start of the row (0 = first prompt token). "Given" positions held a
+ * token other than MASK at the start; guidance masks them in its unconditional row.
+ */
+#ifndef UM_ENGINE_CANVAS_H
+#define UM_ENGINE_CANVAS_H
+
+#include "core/engine/params.h"
+
+typedef struct um_canvas {
+    const um_params *params; /* borrowed: lives as long as the canvas */
+    int32_t mask_token;
+    int32_t *tokens;     /* [length] owned */
+    float *confidences;  /* [length] owned: at the commit; 0 for prompt and masked */
+    uint8_t *given;      /* [length] owned: 1 = not MASK at the start */
+    int32_t length;      /* prompt + generated */
+    int32_t prompt_tokens;
+    /* schedule state */
+    int32_t block;        /* active block */
+    int32_t block_step;   /* forwards done in this block */
+    int32_t block_masks;  /* masks in the block when it began */
+    int32_t step;         /* forwards done in all: the noise counter's step word */
+    int32_t settled;      /* generated positions in the settled prefix (http-api.md: 3.3 rule 1) */
+    bool finished;        /* no block left to denoise */
+} um_canvas;
+
+/* `prompt` is copied. UM_E_NOMEM. */
+um_status um_canvas_init(um_canvas *canvas, const um_params *params, int32_t mask_token,
+                         const int32_t *prompt, int32_t prompt_tokens, um_err *err);
+void um_canvas_deinit(um_canvas *canvas);
+
+/* The candidates of the next step: masked positions below the active block's end, ascending.
+ * Writes at most `length` entries; returns the count (> 0 unless finished). */
+int32_t um_canvas_candidates(const um_canvas *canvas, int32_t *positions);
+/* What to commit in the next step. Fills kind, count, threshold, factor, factor_quirk. */
+void um_canvas_select_rule(const um_canvas *canvas, int32_t candidates, um_select_rule *rule);
+/* True while MASK must not be predicted (always, unless reference_quirks; with them, after
+ * block_length forwards of a block, so that every request ends). */
+bool um_canvas_guards_mask(const um_canvas *canvas);
+
+/* Applies one step's commits and moves the schedule on: next step, next block or finished. */
+void um_canvas_apply(um_canvas *canvas, const um_commit *commits, int32_t count);
+
+/* End bounds of the active block, as canvas positions [begin, end). */
+void um_canvas_block(const um_canvas *canvas, int32_t *begin, int32_t *end);
+
+#endif

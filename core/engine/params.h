@@ -1,0 +1,93 @@
+/*
+ * Generation parameters of one request: defaults, ranges and cross-checks. What the HTTP layer
+ * parsed ("given") is resolved here against the model's recommendation into settings that the
+ * engine runs without further questions. Error fields are the API's names ("diffusion.steps").
+ */
+#ifndef UM_ENGINE_PARAMS_H
+#define UM_ENGINE_PARAMS_H
+
+#include "core/engine/policy.h"
+#include "core/model/family.h"
+
+#define UM_STOP_STRINGS_MAX 4
+#define UM_STOP_STRING_BYTES_MAX 256
+#define UM_STEPS_MAX 8192
+#define UM_STEPS_PER_BLOCK_MAX 1024
+
+typedef enum um_eos_rule {
+    UM_EOS_NONE,
+    UM_EOS_CONFIDENCE, /* LLaDA's confidence_eos_eot_inf */
+    UM_EOS_LOGITS,     /* LLaDA's logits_eos_inf */
+} um_eos_rule;
+
+typedef struct um_stop_string {
+    char bytes[UM_STOP_STRING_BYTES_MAX];
+    int32_t length;
+} um_stop_string;
+
+/* What a request asked for. Zero-initialise; a field counts only when its has_ flag is set. */
+typedef struct um_params_given {
+    bool has_max_tokens, has_temperature, has_seed;
+    bool has_steps, has_steps_per_block, has_block_length;
+    bool has_threshold, has_factor, has_cfg_scale;
+    bool has_eos_rule, has_early_stop, has_reference_quirks;
+    int64_t max_tokens;
+    double temperature;
+    int64_t seed;
+    int64_t steps;
+    int64_t steps_per_block;
+    int64_t block_length;
+    double threshold;
+    double factor;
+    double cfg_scale;
+    um_eos_rule eos_rule;
+    bool early_stop;
+    bool reference_quirks;
+    const char *algorithm; /* NULL: not given; borrowed for the call */
+} um_params_given;
+
+/* Settings in force. Plain data. */
+typedef struct um_params {
+    const um_policy *policy; /* static */
+    int32_t max_tokens;      /* budget of visible tokens */
+    int32_t canvas_tokens;   /* generated positions: ceil(max_tokens / block_length) whole blocks,
+                                the last one cut where prompt + canvas would pass the context */
+    int32_t block_length;
+    int32_t block_count;
+    int32_t steps_per_block; /* 0: no bound (threshold and factor without steps) */
+    float temperature;
+    float threshold;
+    float factor;
+    float cfg_scale;
+    um_eos_rule eos_rule;
+    bool early_stop;
+    bool reference_quirks;
+    uint64_t seed;
+    uint32_t choice; /* counter word of the random numbers */
+} um_params;
+
+/* Facts that parameters are checked against. Plain data, read-only after load. */
+typedef struct um_params_limits {
+    const um_family *family;
+    um_model_defaults defaults;
+    int32_t context_max;
+} um_params_limits;
+
+/*
+ * Resolves and checks. `prompt_tokens` decides the free context: without an explicit max_tokens
+ * the budget is cut to what is free; with one, prompt + max_tokens > context is
+ * UM_E_CONTEXT_LENGTH (`prompt_field` is the error's field: "messages" or "prompt"). `random_seed`
+ * is used when no seed was given.
+ */
+um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
+                            int32_t prompt_tokens, const char *prompt_field, uint64_t random_seed,
+                            um_params *out, um_err *err);
+
+/* Range checks that need no tokenizer: run before the prompt is encoded. */
+um_status um_params_check(const um_params_given *given, const um_params_limits *limits,
+                          um_err *err);
+
+/* Bounds of block b of the canvas, relative to the first generated position. */
+void um_params_block(const um_params *params, int32_t block, int32_t *begin, int32_t *end);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * A model family: how its config.json and tensor names map onto our dimensions and ops, and the
+ * facts that the engine and the API read. Adding a family = one file family_<name>.c and one row
+ * in the table of family.c.
+ */
+#ifndef UM_MODEL_FAMILY_H
+#define UM_MODEL_FAMILY_H
+
+#include "core/model/model_config.h"
+#include "core/model/weights.h"
+
+/* Settings a family recommends when neither request, flag nor model file says otherwise. */
+typedef struct um_model_defaults {
+    const char *algorithm; /* name in the policy table: "low_confidence" */
+    int32_t block_length;
+    int32_t steps_per_block; /* 0: block_length, one token per step */
+    int32_t max_tokens;
+    float temperature;
+} um_model_defaults;
+
+typedef struct um_family {
+    const char *name;         /* "llada" */
+    const char *architecture; /* config.json architectures[0] */
+    bool has_eos_rules;       /* confidence_eos_eot_inf and logits_eos_inf exist */
+    const char *turn_token_text; /* looked up in the tokenizer: "<|eot_id|>", or NULL */
+    um_model_defaults defaults;
+    /* config.json -> dimensions; every value range-checked, error names the key. */
+    um_status (*read_config)(const um_json *config, um_model_config *out, um_err *err);
+    /* Lists every tensor the forward needs, in the family's own names. */
+    um_status (*list_tensors)(const um_model_config *config, um_tensor_list *list, um_err *err);
+} um_family;
+
+/* By architectures[0] (not model_type: other classes reuse it). UM_E_UNSUPPORTED lists what is
+ * known. */
+um_status um_family_find(const um_json *config, const um_family **out, um_err *err);
+/* The table, for --help and inspect; NULL behind the last. */
+const um_family *um_family_at(size_t index);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * What a checkpoint is: dimensions and facts of a model, read from config.json by its family and
+ * checked against each other. A family declares facts, not code paths: the engine has no
+ * `if (llada)`.
+ */
+#ifndef UM_MODEL_CONFIG_H
+#define UM_MODEL_CONFIG_H
+
+#include "core/base/json.h"
+#include "kernels/ops.h"
+
+#define UM_MODEL_STOP_MAX 4
+
+typedef struct um_model_config {
+    /* transformer */
+    int32_t width;      /* d_model */
+    int32_t layers;
+    int32_t heads;
+    int32_t kv_heads;
+    int32_t head_dim;
+    int32_t mlp_width;
+    int32_t vocab;      /* ids with a meaning */
+    int32_t vocab_rows; /* rows of embedding and head: the logit width */
+    float norm_eps;
+    double rope_theta;
+    um_activation activation;
+    float embed_scale; /* 1, or sqrt(width) */
+    float logit_scale; /* 1, or 1/sqrt(width) */
+    bool tied_head;
+    bool qkv_bias;
+    bool linear_bias; /* o, gate, up, down, head */
+    bool norm_bias;
+    bool qk_norm;     /* RMS norm over the whole q and k vectors before the head split */
+    /* diffusion */
+    int32_t context_max; /* positions */
+    int32_t mask_token;
+    int32_t end_token;  /* end of text = padding */
+    int32_t turn_token; /* end of turn, -1 if the family has none */
+} um_model_config;
+
+/* `config` is the parsed config.json. */
+um_status um_model_config_check(const um_model_config *config, um_err *err);
+
+#endif

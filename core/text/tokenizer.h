@@ -1,0 +1,62 @@
+/*
+ * Tokenizers as in Hugging Face's tokenizer.json: added tokens split first, then normaliser, then
+ * pre-tokeniser, then byte-level BPE. Same ids and text as the `tokenizers` library.
+ *
+ * Supported: model BPE (byte-level, ignore_merges, no byte fallback), normaliser none or NFC (also
+ * in a Sequence), pre-tokeniser Split(Regex, Isolated) + ByteLevel in any of the usual spellings,
+ * post-processor TemplateProcessing or ByteLevel, decoder ByteLevel. Anything else is refused at
+ * load with the file, the key and the value.
+ *
+ * Read-only after load: any thread, except that encoding uses a um_encoder (scratch) of the thread.
+ */
+#ifndef UM_TEXT_TOKENIZER_H
+#define UM_TEXT_TOKENIZER_H
+
+#include "core/base/buf.h"
+#include "core/base/status.h"
+
+typedef struct um_tokenizer um_tokenizer;
+
+typedef struct um_ids {
+    int32_t *data; /* owned */
+    size_t count;
+    size_t capacity;
+} um_ids;
+void um_ids_deinit(um_ids *ids);
+UM_MUST_USE bool um_ids_push(um_ids *ids, int32_t id);
+
+/* Reads DIR/tokenizer.json (at most 256 MiB). */
+um_status um_tokenizer_open(const char *dir, um_tokenizer **out, um_err *err);
+/* The same from bytes in memory; for tests and fuzzing. */
+um_status um_tokenizer_parse(const char *json, size_t length, um_tokenizer **out, um_err *err);
+void um_tokenizer_close(um_tokenizer *tokenizer);
+
+enum {
+    /* Text that spells a special token becomes that token. Off for anything a user wrote: user
+     * text can never become a special token, the mask included. */
+    UM_ENCODE_PARSE_SPECIAL = 1,
+    /* Apply the file's post_processor (a beginning-of-text token, usually none). */
+    UM_ENCODE_POST_PROCESS = 2,
+};
+
+/* Appends the ids of `text` (UTF-8, may hold NUL) to `ids`. Invalid UTF-8 is UM_E_VALUE. Stops with
+ * UM_E_CONTEXT_LENGTH once more than ids_max ids are in `ids`. O(n log n) for any text. */
+um_status um_tokenizer_encode(const um_tokenizer *tokenizer, const char *text, size_t length,
+                              unsigned flags, size_t ids_max, um_ids *ids, um_err *err);
+
+int32_t um_tokenizer_size(const um_tokenizer *tokenizer);  /* largest id + 1 */
+/* Id of an entry by its text as in the file ("<|eot_id|>"); -1 when there is none. */
+int32_t um_tokenizer_find(const um_tokenizer *tokenizer, const char *text);
+bool um_tokenizer_is_special(const um_tokenizer *tokenizer, int32_t id);
+/* The bytes that a token stands for; empty for ids without an entry. Borrowed. A special token's
+ * bytes are its text. */
+const uint8_t *um_tokenizer_bytes(const um_tokenizer *tokenizer, int32_t id, size_t *length);
+size_t um_tokenizer_bytes_max(const um_tokenizer *tokenizer); /* longest token */
+
+/* Whole decode: bytes of all tokens joined, then invalid UTF-8 replaced by U+FFFD as Rust's
+ * from_utf8_lossy does. */
+
+um_status um_tokenizer_decode(const um_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                              bool skip_special, um_buf *out, um_err *err);
+
+#endif
