@@ -17,10 +17,10 @@
 #include "kernels/tensor.h"
 
 typedef struct um_backend_options {
-    const char *name;     /* "auto", "cpu", "ref" */
-    const char *isa;      /* NULL or "auto"; "avx512bf16", "avx512", "avx2", "portable": at most */
-    int32_t threads;      /* 0: one per online core */
-    size_t tile_bytes;    /* 0: 16 MiB; the bound of the logits tile */
+    const char *name;  /* "auto", "cpu", "ref" */
+    const char *isa;   /* NULL or "auto"; "avx512bf16", "avx512", "avx2", "portable": at most */
+    int32_t threads;   /* 0: one per online core */
+    size_t tile_bytes; /* 0: 16 MiB; the bound of the logits tile */
 } um_backend_options;
 
 um_status um_backend_open(const um_backend_options *options, um_backend **out, um_err *err);
@@ -48,9 +48,9 @@ um_status um_backend_reserve(um_backend *backend, const um_backend_limits *limit
 /* What the machine can do, measured now in about `seconds`: for `unmask bench`. Zero where the
  * backend cannot tell (UM_E_UNSUPPORTED for ref). */
 typedef struct um_peak {
-    double f32_flops;      /* FLOP/s, all threads, register-only FMA loop */
-    double bf16_flops;     /* likewise for the bf16 product instruction in use, else = f32_flops */
-    double read_bytes;     /* bytes/s, streaming read beyond the last-level cache, all threads */
+    double f32_flops;  /* FLOP/s, all threads, register-only FMA loop */
+    double bf16_flops; /* likewise for the bf16 product instruction in use, else = f32_flops */
+    double read_bytes; /* bytes/s, streaming read beyond the last-level cache, all threads */
 } um_peak;
 um_status um_backend_measure_peak(um_backend *backend, double seconds, um_peak *out, um_err *err);
 

@@ -41,9 +41,9 @@ typedef enum um_activation {
 
 typedef struct um_weight_spec {
     um_weight_kind kind;
-    um_activation activation; /* GATED only */
-    um_dtype dtype;           /* UM_F32 or UM_BF16: storage and product precision */
-    int32_t part_count;       /* row blocks stacked top to bottom, e.g. q, k, v */
+    um_activation activation;              /* GATED only */
+    um_dtype dtype;                        /* UM_F32 or UM_BF16: storage and product precision */
+    int32_t part_count;                    /* row blocks stacked top to bottom, e.g. q, k, v */
     um_tensor parts[UM_WEIGHT_PARTS_MAX];  /* host [out_i][in], f32 / bf16 / f16 */
     um_tensor biases[UM_WEIGHT_PARTS_MAX]; /* host [1][out_i] or data NULL */
 } um_weight_spec;
@@ -75,7 +75,7 @@ typedef struct um_rmsnorm_args {
     const um_tensor *gain;   /* [1][d] f32 */
     const um_tensor *gather; /* [1][rows] i32 or NULL */
     float eps;
-    const um_tensor *out;    /* [rows][d] f32 or bf16, may be strided */
+    const um_tensor *out; /* [rows][d] f32 or bf16, may be strided */
 } um_rmsnorm_args;
 um_status um_op_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err *err);
 
@@ -147,7 +147,7 @@ typedef struct um_score_rule {
     uint32_t step;   /* the request's own denoising step, from 0 */
     uint32_t choice; /* counter word of the choice */
     float temperature;
-    int32_t confidence; /* um_confidence */
+    int32_t confidence;            /* um_confidence */
     int32_t banned[UM_BANNED_MAX]; /* ids whose logit is -inf everywhere; -1: none */
     /* ids left out of the confidence softmax only (LLaDA's confidence_eos_eot_inf): a row that
      * predicts one has confidence exactly 0; -1: none */
@@ -167,10 +167,10 @@ typedef struct um_score_row {
  * confidence = exp(l_token - max) / sum exp(l_v - max), over ids that count.
  */
 typedef struct um_score_args {
-    const um_tensor *hidden; /* [rows][d] compute dtype */
-    const um_weight *head;   /* [vocab][d] PLAIN */
-    float scale;             /* 1, or 1/sqrt(d) for scale_logits */
-    int64_t vocab;           /* ids considered, <= um_weight_out(head) */
+    const um_tensor *hidden;     /* [rows][d] compute dtype */
+    const um_weight *head;       /* [vocab][d] PLAIN */
+    float scale;                 /* 1, or 1/sqrt(d) for scale_logits */
+    int64_t vocab;               /* ids considered, <= um_weight_out(head) */
     const um_tensor *score_rows; /* UM_BYTES: um_score_row[rows] */
     const um_tensor *rules;      /* UM_BYTES: um_score_rule[rule_count] */
     int32_t rule_count;
@@ -183,7 +183,7 @@ um_status um_op_score(um_backend *backend, const um_score_args *args, um_err *er
 typedef enum um_select_kind {
     UM_SELECT_COUNT,     /* the `count` most confident */
     UM_SELECT_THRESHOLD, /* every one >= threshold, at least `count` */
-    UM_SELECT_FACTOR,    /* longest prefix of ranks r with (r+1)(1-w_r) <= factor, at least `count` */
+    UM_SELECT_FACTOR, /* longest prefix of ranks r with (r+1)(1-w_r) <= factor, at least `count` */
 } um_select_kind;
 
 /* Which of a sequence's scored rows [first, first+rows) are committed in this step: rows ordered by

@@ -17,7 +17,8 @@ typedef struct um_ops_table {
     void (*close)(um_backend *backend); /* frees the backend itself */
     um_status (*reserve)(um_backend *backend, const um_backend_limits *limits, um_err *err);
     /* memory */
-    void *(*alloc)(um_backend *backend, size_t bytes); /* zeroed, 64-byte aligned; NULL: none left */
+    void *(*alloc)(um_backend *backend,
+                   size_t bytes); /* zeroed, 64-byte aligned; NULL: none left */
     void (*release)(um_backend *backend, void *data, size_t bytes);
     um_status (*upload)(um_backend *backend, void *to, const void *from, size_t bytes, um_err *err);
     um_status (*download)(um_backend *backend, void *to, const void *from, size_t bytes,

@@ -26,8 +26,8 @@ typedef struct um_exchange um_exchange;
 typedef void (*um_handler_fn)(void *context, um_exchange *exchange);
 
 typedef enum um_route_flags {
-    UM_ROUTE_OPEN = 1,     /* needs no API key */
-    UM_ROUTE_PREFIX = 2,   /* matches any path that begins with `path`; the rest is the tail */
+    UM_ROUTE_OPEN = 1,      /* needs no API key */
+    UM_ROUTE_PREFIX = 2,    /* matches any path that begins with `path`; the rest is the tail */
     UM_ROUTE_GENERATES = 4, /* refused with 503 while loading or draining */
 } um_route_flags;
 
@@ -43,35 +43,34 @@ typedef struct um_route {
 typedef um_status (*um_gate_fn)(void *context, um_err *err);
 
 typedef struct um_http_key {
-    char name[64];          /* for logs and metrics */
-    uint8_t padded[256];    /* zero-padded key, compared in constant time */
+    char name[64];       /* for logs and metrics */
+    uint8_t padded[256]; /* zero-padded key, compared in constant time */
 } um_http_key;
 
 typedef struct um_http_options {
     const char *host;
-    uint16_t port;                 /* 0: any free one; see um_http_port */
-    const um_route *routes;        /* ends with method NULL; static */
+    uint16_t port;          /* 0: any free one; see um_http_port */
+    const um_route *routes; /* ends with method NULL; static */
     void *context;
     um_gate_fn gate;
-    size_t body_bytes_max;         /* --max-body */
-    uint32_t connections_max;      /* --max-connections */
+    size_t body_bytes_max;                /* --max-body */
+    uint32_t connections_max;             /* --max-connections */
     uint32_t connections_per_address_max; /* 0: no limit */
-    uint32_t idle_timeout_s;       /* keep-alive, 75 */
-    uint32_t header_timeout_ms;    /* absolute, 30 000 */
-    uint32_t body_timeout_ms;      /* 30 000 + 1 s per 64 KiB announced */
-    uint32_t reader_timeout_ms;    /* a stream reader that takes no byte, 30 000 */
-    uint32_t ping_interval_ms;     /* SSE keep-alive comment, 10 000; 0: off */
-    const um_http_key *keys;       /* [key_count], borrowed; key_count 0: any or no key passes */
+    uint32_t idle_timeout_s;              /* keep-alive, 75 */
+    uint32_t header_timeout_ms;           /* absolute, 30 000 */
+    uint32_t body_timeout_ms;             /* 30 000 + 1 s per 64 KiB announced */
+    uint32_t reader_timeout_ms;           /* a stream reader that takes no byte, 30 000 */
+    uint32_t ping_interval_ms;            /* SSE keep-alive comment, 10 000; 0: off */
+    const um_http_key *keys; /* [key_count], borrowed; key_count 0: any or no key passes */
     size_t key_count;
-    bool metrics_auth;             /* /metrics needs a key too */
-    const char *const *cors_origins;  /* [cors_origin_count]; "*" = any */
+    bool metrics_auth;               /* /metrics needs a key too */
+    const char *const *cors_origins; /* [cors_origin_count]; "*" = any */
     size_t cors_origin_count;
     const char *const *allowed_hosts; /* beside localhost, 127.0.0.1, [::1] on a loopback bind */
     size_t allowed_host_count;
 } um_http_options;
 
-um_status um_http_open(uv_loop_t *loop, const um_http_options *options, um_http **out,
-                       um_err *err);
+um_status um_http_open(uv_loop_t *loop, const um_http_options *options, um_http **out, um_err *err);
 uint16_t um_http_port(const um_http *http);
 /* Stop accepting; open exchanges go on, their answers close the connection. */
 void um_http_quiesce(um_http *http);
@@ -84,15 +83,15 @@ void um_http_set_keys(um_http *http, const um_http_key *keys, size_t key_count);
 /* ---- one exchange -------------------------------------------------------------------------- */
 
 const char *um_exchange_method(const um_exchange *exchange); /* "GET", "POST"; HEAD counts as GET */
-const char *um_exchange_tail(const um_exchange *exchange);   /* percent-decoded rest of a PREFIX path */
+const char *
+um_exchange_tail(const um_exchange *exchange); /* percent-decoded rest of a PREFIX path */
 const char *um_exchange_body(const um_exchange *exchange, size_t *length);
 const char *um_exchange_request_id(const um_exchange *exchange); /* x-request-id */
 const char *um_exchange_key_name(const um_exchange *exchange);   /* "" without a key */
 uint64_t um_exchange_arrived_ns(const um_exchange *exchange);    /* um_clock_system at receipt */
 
 /* The handler's own object, and what to call when the client leaves before the answer is out. */
-void um_exchange_set_context(um_exchange *exchange, void *context,
-                             void (*on_gone)(void *context));
+void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gone)(void *context));
 void *um_exchange_context(const um_exchange *exchange);
 
 /* Extra response header; before the reply or stream begins. Copied. */
@@ -109,7 +108,7 @@ void um_exchange_reply_error(um_exchange *exchange, const um_err *err);
 void um_exchange_stream_begin(um_exchange *exchange);
 void um_exchange_stream_write(um_exchange *exchange, const char *bytes, size_t length);
 size_t um_exchange_unsent(const um_exchange *exchange);
-void um_exchange_stream_end(um_exchange *exchange); /* clean end once all is sent */
+void um_exchange_stream_end(um_exchange *exchange);   /* clean end once all is sent */
 void um_exchange_stream_abort(um_exchange *exchange); /* drop without the terminating chunk */
 
 /* Counters for /metrics: http_requests_total{handler,method,status}. Visits every series. */

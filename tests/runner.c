@@ -97,7 +97,10 @@ int um_test_main(const um_test *tests, size_t count, int argc, char **argv)
         if (!wanted(tests[i].name, argc, argv))
             continue;
         result = run_one(&tests[i]);
-        printf("%s %s\n", result == 0 ? "ok  " : result == EXIT_SKIPPED ? "skip" : "FAIL",
+        printf("%s %s\n",
+               result == 0              ? "ok  "
+               : result == EXIT_SKIPPED ? "skip"
+                                        : "FAIL",
                tests[i].name);
         passed += result == 0;
         skipped += result == EXIT_SKIPPED;

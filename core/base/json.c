@@ -19,13 +19,10 @@ static bool depth_within(const json_t *value, int limit)
     if (limit < 0)
         return false;
     if (json_is_array(value)) {
-        json_array_foreach(value, index, child)
-            if (!depth_within(child, limit - 1))
-                return false;
+        json_array_foreach(value, index, child) if (!depth_within(child, limit - 1)) return false;
     } else if (json_is_object(value)) {
-        json_object_foreach((json_t *)value, key, child)
-            if (!depth_within(child, limit - 1))
-                return false;
+        json_object_foreach((json_t *)value, key,
+                            child) if (!depth_within(child, limit - 1)) return false;
     }
     return true;
 }
@@ -58,8 +55,7 @@ static um_status read_file(const char *path, size_t bytes_max, char **out, size_
     if (!file)
         return um_fail(err, errno == ENOENT ? UM_E_NOT_FOUND : UM_E_IO, "cannot open: %s",
                        strerror(errno));
-    if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 ||
-        fseek(file, 0, SEEK_SET) != 0)
+    if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0)
         status = um_fail(err, UM_E_IO, "cannot tell its size: %s", strerror(errno));
     else if ((unsigned long)size > bytes_max)
         status = um_fail(err, UM_E_FORMAT, "it has %ld bytes; the limit is %zu", size, bytes_max);

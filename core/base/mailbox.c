@@ -8,7 +8,7 @@
 #include "core/base/mem.h"
 
 struct um_mailbox {
-    size_t capacity;      /* messages */
+    size_t capacity; /* messages */
     size_t message_bytes;
     um_wake_fn wake;
     void *context;        /* borrowed */

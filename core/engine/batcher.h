@@ -25,8 +25,7 @@ typedef struct um_batch_facts {
  * Picks from `running` [count] and writes the plan; `chosen` [count] receives the participants in
  * plan order (indices into the plan's rules). Stamps their turn with `serial`. Returns how many.
  */
-int32_t um_batcher_plan(um_request **running, int32_t count, int32_t rows_per_step,
-                        uint64_t serial, const um_batch_facts *facts, um_plan *plan,
-                        um_request **chosen);
+int32_t um_batcher_plan(um_request **running, int32_t count, int32_t rows_per_step, uint64_t serial,
+                        const um_batch_facts *facts, um_plan *plan, um_request **chosen);
 
 #endif

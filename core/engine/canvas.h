@@ -14,18 +14,18 @@
 typedef struct um_canvas {
     const um_params *params; /* borrowed: lives as long as the canvas */
     int32_t mask_token;
-    int32_t *tokens;     /* [length] owned */
-    float *confidences;  /* [length] owned: at the commit; 0 for prompt and masked */
-    uint8_t *given;      /* [length] owned: 1 = not MASK at the start */
-    int32_t length;      /* prompt + generated */
+    int32_t *tokens;    /* [length] owned */
+    float *confidences; /* [length] owned: at the commit; 0 for prompt and masked */
+    uint8_t *given;     /* [length] owned: 1 = not MASK at the start */
+    int32_t length;     /* prompt + generated */
     int32_t prompt_tokens;
     /* schedule state */
-    int32_t block;        /* active block */
-    int32_t block_step;   /* forwards done in this block */
-    int32_t block_masks;  /* masks in the block when it began */
-    int32_t step;         /* forwards done in all: the noise counter's step word */
-    int32_t settled;      /* generated positions in the settled prefix (http-api.md: 3.3 rule 1) */
-    bool finished;        /* no block left to denoise */
+    int32_t block;       /* active block */
+    int32_t block_step;  /* forwards done in this block */
+    int32_t block_masks; /* masks in the block when it began */
+    int32_t step;        /* forwards done in all: the noise counter's step word */
+    int32_t settled;     /* generated positions in the settled prefix (http-api.md: 3.3 rule 1) */
+    bool finished;       /* no block left to denoise */
 } um_canvas;
 
 /* `prompt` is copied. UM_E_NOMEM. */

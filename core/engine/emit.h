@@ -20,16 +20,16 @@ typedef enum um_finish {
 } um_finish;
 
 typedef struct um_emit {
-    const um_tokenizer *tokenizer;   /* borrowed */
-    const um_stop_string *stops;     /* borrowed */
+    const um_tokenizer *tokenizer; /* borrowed */
+    const um_stop_string *stops;   /* borrowed */
     int32_t stop_count;
     int32_t end_tokens[UM_MODEL_STOP_MAX]; /* ids that end the answer */
     int32_t end_token_count;
-    int32_t budget;     /* tokens at most */
+    int32_t budget; /* tokens at most */
     /* state */
-    int32_t consumed;   /* settled positions looked at */
-    int32_t tokens;     /* visible tokens so far: usage.completion_tokens */
-    um_buf raw;         /* bytes of consumed tokens not yet released, reserved at init, owned */
+    int32_t consumed; /* settled positions looked at */
+    int32_t tokens;   /* visible tokens so far: usage.completion_tokens */
+    um_buf raw;       /* bytes of consumed tokens not yet released, reserved at init, owned */
     um_finish finish;
 } um_emit;
 

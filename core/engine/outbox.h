@@ -33,8 +33,8 @@ typedef struct um_outbox {
     um_err error;     /* status != UM_OK: the request failed */
     um_usage usage;   /* current; final when done */
     /* final result for callers that want tokens (generate, eval, tests); NULL unless asked for */
-    int32_t *tokens;      /* [canvas_tokens] */
-    float *confidences;   /* [canvas_tokens] */
+    int32_t *tokens;    /* [canvas_tokens] */
+    float *confidences; /* [canvas_tokens] */
     int32_t token_count;
 } um_outbox;
 

@@ -23,7 +23,7 @@ typedef struct um_request {
     int32_t stop_count;
     um_canvas canvas;
     um_emit emit;
-    um_buf text;     /* released text not yet handed to the outbox; reserved at creation */
+    um_buf text;       /* released text not yet handed to the outbox; reserved at creation */
     um_outbox *outbox; /* shared, reference held by the engine until the end event */
     um_request_state state;
     bool cancelled;
@@ -31,7 +31,7 @@ typedef struct um_request {
     uint64_t arrived_ns, started_ns, first_text_ns, last_text_ns, finished_ns;
     uint64_t deadline_ns; /* request timeout */
     /* scheduling */
-    uint64_t turn;          /* serial number of the last step that served it */
+    uint64_t turn;           /* serial number of the last step that served it */
     struct um_request *next; /* queue link */
 } um_request;
 

@@ -31,8 +31,8 @@ typedef struct um_stats {
     /* now */
     int32_t running;
     int32_t waiting;
-    int64_t canvas_tokens;   /* positions of all running canvases */
-    double batch_occupancy;  /* requests in the last step / batch_max */
+    int64_t canvas_tokens;  /* positions of all running canvases */
+    double batch_occupancy; /* requests in the last step / batch_max */
     /* since start */
     uint64_t requests_submitted;
     uint64_t endings[UM_ENDING_COUNT];

@@ -28,14 +28,15 @@ typedef struct um_plan {
     int32_t *gather; /* [2 * rows_max] packed row of each hidden row */
     /* rows to score */
     int32_t score_count;
-    int32_t *conditional;      /* [rows_max] index into gather */
-    int32_t *unconditional;    /* [rows_max] index into gather, -1: no guidance */
-    float *guidance;           /* [rows_max] cfg_scale */
-    um_score_row *score_rows;  /* [rows_max] */
+    int32_t *conditional;     /* [rows_max] index into gather */
+    int32_t *unconditional;   /* [rows_max] index into gather, -1: no guidance */
+    float *guidance;          /* [rows_max] cfg_scale */
+    um_score_row *score_rows; /* [rows_max] */
     /* per participating request */
     int32_t request_count;
-    um_score_rule *score_rules;   /* [sequences_max] */
-    um_select_rule *select_rules; /* [sequences_max]; .sequence = index of the request in the plan */
+    um_score_rule *score_rules; /* [sequences_max] */
+    um_select_rule
+        *select_rules; /* [sequences_max]; .sequence = index of the request in the plan */
 } um_plan;
 
 typedef struct um_step_result {

@@ -19,9 +19,9 @@ typedef struct um_model_defaults {
 } um_model_defaults;
 
 typedef struct um_family {
-    const char *name;         /* "llada" */
-    const char *architecture; /* config.json architectures[0] */
-    bool has_eos_rules;       /* confidence_eos_eot_inf and logits_eos_inf exist */
+    const char *name;            /* "llada" */
+    const char *architecture;    /* config.json architectures[0] */
+    bool has_eos_rules;          /* confidence_eos_eot_inf and logits_eos_inf exist */
     const char *turn_token_text; /* looked up in the tokenizer: "<|eot_id|>", or NULL */
     um_model_defaults defaults;
     /* config.json -> dimensions; every value range-checked, error names the key. */

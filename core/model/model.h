@@ -73,7 +73,7 @@ typedef struct um_model_report {
     size_t file_count;
     uint64_t parameters;
     size_t checkpoint_bytes;
-    size_t need_f32_bytes;  /* packed weights in f32, without scratch */
+    size_t need_f32_bytes; /* packed weights in f32, without scratch */
     size_t need_bf16_bytes;
     const char *dtype_name; /* of the embedding */
     size_t unknown_count;   /* tensors in the files that the family does not use */

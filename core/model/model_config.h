@@ -13,7 +13,7 @@
 
 typedef struct um_model_config {
     /* transformer */
-    int32_t width;      /* d_model */
+    int32_t width; /* d_model */
     int32_t layers;
     int32_t heads;
     int32_t kv_heads;
@@ -30,7 +30,7 @@ typedef struct um_model_config {
     bool qkv_bias;
     bool linear_bias; /* o, gate, up, down, head */
     bool norm_bias;
-    bool qk_norm;     /* RMS norm over the whole q and k vectors before the head split */
+    bool qk_norm; /* RMS norm over the whole q and k vectors before the head split */
     /* diffusion */
     int32_t context_max; /* positions */
     int32_t mask_token;

@@ -19,8 +19,8 @@
 typedef struct um_checkpoint um_checkpoint;
 
 typedef struct um_checkpoint_tensor {
-    const char *name;     /* borrowed from the checkpoint */
-    um_dtype dtype;       /* F32, BF16 or F16; other dtypes have supported == false */
+    const char *name; /* borrowed from the checkpoint */
+    um_dtype dtype;   /* F32, BF16 or F16; other dtypes have supported == false */
     bool supported;
     const char *dtype_name; /* as written in the file */
     int32_t rank;

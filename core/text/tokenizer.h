@@ -44,7 +44,7 @@ enum {
 um_status um_tokenizer_encode(const um_tokenizer *tokenizer, const char *text, size_t length,
                               unsigned flags, size_t ids_max, um_ids *ids, um_err *err);
 
-int32_t um_tokenizer_size(const um_tokenizer *tokenizer);  /* largest id + 1 */
+int32_t um_tokenizer_size(const um_tokenizer *tokenizer); /* largest id + 1 */
 /* Id of an entry by its text as in the file ("<|eot_id|>"); -1 when there is none. */
 int32_t um_tokenizer_find(const um_tokenizer *tokenizer, const char *text);
 bool um_tokenizer_is_special(const um_tokenizer *tokenizer, int32_t id);
