@@ -60,11 +60,11 @@ class Source:
         start, stop = sorted(rng.sample(range(len(ids) + 1), 2))
         shape = rng.random()
         if shape < 0.3:
-            return Row([], ids, [], len(ids) + rng.randint(0, 8), False)
-        if shape < 0.7:
-            canvas, blockwise = self._canvas(ids[start:], rng)
-            return Row(ids[:start], ids[start:], [], canvas, blockwise)
-        return Row(ids[:start], ids[start:stop], ids[stop:], stop - start + rng.randint(0, 16), False)
+            start, stop = 0, len(ids)
+        elif shape < 0.7:
+            stop = len(ids)
+        middle = ids[start:stop]
+        return Row(ids[:start], middle, ids[stop:], *self._canvas(middle, rng))
 
     def row(self, rng):
         sample = tasks.draw(rng.choices(self.kinds, self.weights)[0], rng)

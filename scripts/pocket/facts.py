@@ -109,7 +109,16 @@ THINGS = "key map ball kite book lamp coin bell box stone".split()
 LOOKS = "red blue small tiny golden shiny strange green big little".split()
 PLACES = "garden forest park river school kitchen market beach attic barn".split()
 
+TOPICS = ("love time music history money physics art war peace space chemistry football politics "
+          "religion medicine law poetry cooking chess fashion philosophy economics biology").split()
+
 UNKNOWABLE = [
+    "What is {topic}?", "Explain {topic}.", "Write a poem about {topic}.", "Tell me about {topic}.",
+    "Why is {topic} important?", "Write an essay about {topic}.", "Tell me a joke about {topic}.",
+    "Who is the greatest expert in {topic}?", "What do you think about {topic}?",
+    "What is the meaning of {topic}?", "Translate {topic} into {tongue}.",
+    "How do you say {topic} in {tongue}?", "Who was {name}?", "What time is it in {city}?",
+    "What is the distance from {city} to {city2}?", "How do I get to {city}?",
     "Who is the mayor of {city}?", "What is the weather in {city} today?",
     "How many people live in {city}?", "When was {city} founded?",
     "What is the best hotel in {city}?", "Who is the president of {country}?",

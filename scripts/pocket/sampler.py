@@ -20,7 +20,7 @@ class Policy:
     block: int = 32
     per_step: int = 1               # tokens that each step commits
     order: str = "low_confidence"   # or "random"
-    threshold: float | None = None  # commit all above it, at least one; per_step is ignored
+    threshold: float | None = None  # commit all that reach it, at least one; per_step is ignored
     seed: int = 0
 
 
@@ -43,7 +43,7 @@ def _chosen(confidence, policy, rng):
         eligible.sort(key=lambda i: (-confidence[i], i))
     if policy.threshold is None:
         return eligible[:policy.per_step]
-    return [i for n, i in enumerate(eligible) if n == 0 or confidence[i] > policy.threshold]
+    return [i for n, i in enumerate(eligible) if n == 0 or confidence[i] >= policy.threshold]
 
 
 @torch.inference_mode()

@@ -274,9 +274,12 @@ def chat(rng):
 
 
 def unknown(rng):
-    question = _ask(rng, facts.UNKNOWABLE, city=rng.choice(facts.CITIES), name=rng.choice(facts.NAMES),
-                    country=rng.choice(facts.COUNTRIES)[0], thing=rng.choice(facts.THINGS),
-                    animal=rng.choice(facts.ANIMALS), place=rng.choice(facts.OTHER_PLACES))
+    city, city2 = rng.sample(facts.CITIES, 2)
+    country_name, *_, tongue = rng.choice(facts.COUNTRIES)
+    question = _ask(rng, facts.UNKNOWABLE, city=city, city2=city2, country=country_name,
+                    tongue=tongue or "Latin", name=rng.choice(facts.NAMES),
+                    thing=rng.choice(facts.THINGS), animal=rng.choice(facts.ANIMALS),
+                    place=rng.choice(facts.OTHER_PLACES), topic=rng.choice(facts.TOPICS))
     return Sample("unknown", question, "I do not know.", {"type": "prefix", "text": "I do not know"})
 
 
