@@ -93,8 +93,10 @@ class Llada(nn.Module):
         self.ln_f = nn.Parameter(torch.ones(d))
         self.head = _normal(rows, d, std=0.1)
 
-    def forward(self, ids, dtype=torch.float32, rows=None):
-        """Logits [batch, length, rows of the head]; with `rows` (flat indices) of those positions."""
+    def forward(self, ids, dtype=None, rows=None):
+        """Logits [batch, length, rows of the head]; with `rows` (flat indices) of those positions.
+        `dtype` is the precision to compute in; without it that of the weights."""
+        dtype = dtype or self.wte.dtype
         cos, sin = (table.to(dtype) for table in rope_table(ids.shape[1], self.shape))
         x = F.embedding(ids, self.wte).to(dtype)
         for block in self.blocks:
@@ -102,4 +104,4 @@ class Llada(nn.Module):
         if rows is not None:
             x = x.reshape(-1, x.shape[-1])[rows]
         x = F.rms_norm(x, (x.shape[-1],), self.ln_f.to(dtype), self.shape.eps)
-        return _linear(x, self.head).float()
+        return _linear(x, self.head)

@@ -14,6 +14,7 @@ import export
 import make_eval
 import sampler
 import tasks
+import train
 import vocabulary
 from model import Llada
 
@@ -67,6 +68,17 @@ def test_special_tokens_in_user_text_stay_text(tokenizer_path):
     assert encoder.decode(ids) == "<|mdm_mask|> and <|eot_id|>"
 
 
+def test_chat_is_the_template(tokenizer_path):
+    jinja2 = pytest.importorskip("jinja2")
+    encoder = vocabulary.Encoder(vocabulary.load(tokenizer_path))
+    turns = [("system", "Be kind."), ("user", " Hi "), ("assistant", "Hello!"), ("user", "Sort: 2 1")]
+    text = jinja2.Template(vocabulary.CHAT_TEMPLATE).render(
+        bos_token="<|startoftext|>",
+        messages=[{"role": role, "content": content} for role, content in turns])
+    parsing = vocabulary.load(tokenizer_path)     # this one reads special tokens in the text
+    assert encoder.chat(turns) == parsing.encode(text, add_special_tokens=False).ids
+
+
 def test_batches_repeat_and_hide_only_the_canvas(tokenizer_path):
     encoder = vocabulary.Encoder(vocabulary.load(tokenizer_path))
     weights = {kind: 1 for kind in tasks.KINDS}
@@ -75,6 +87,23 @@ def test_batches_repeat_and_hide_only_the_canvas(tokenizer_path):
         assert torch.equal(ids, other[0]) and torch.equal(target, other[2])
         assert (ids.flatten()[index] == vocabulary.MASK).all()
         assert (target != vocabulary.MASK).all() and len(weight) == len(index)
+
+
+def test_a_cut_run_goes_on_exactly(tokenizer_path, tmp_path):
+    encoder = vocabulary.Encoder(vocabulary.load(tokenizer_path))
+
+    def steps(trainer, count):
+        source = batches.Source(encoder, 1, 300, {"add": 1, "story": 1}, 0.1)
+        stream = train.batches_of(source, trainer.done)
+        return [trainer.step(next(stream), 0.5) for _ in range(count)]
+
+    straight = steps(train.Trainer(seed=1), 12)
+    cut = train.Trainer(seed=1)
+    before = steps(cut, 10)
+    cut.save(tmp_path / "checkpoint.pt")
+    resumed = train.Trainer(seed=2)
+    resumed.load(tmp_path / "checkpoint.pt")
+    assert before + steps(resumed, 2) == straight
 
 
 def test_export_keeps_every_weight(tokenizer_path, tmp_path):

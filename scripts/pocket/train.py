@@ -83,7 +83,7 @@ class Trainer:
 
     def step(self, batch, rate):
         ids, index, target, weight = batch
-        logits = self.model(ids, torch.bfloat16, index)
+        logits = self.model(ids, torch.bfloat16, index).float()
         loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.rest, 1.0)
