@@ -266,3 +266,26 @@ um_status um_json_get_string(const um_json *object, const char *key, const char 
     *out = um_json_string_value(value, NULL);
     return UM_OK;
 }
+
+void um_json_append_string(um_buf *out, const char *text, size_t length)
+{
+    size_t plain = 0; /* start of the run of characters that need no escape */
+
+    um_buf_char(out, '"');
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        um_buf_append(out, text + plain, i - plain);
+        plain = i + 1;
+        if (c == '\n')
+            um_buf_text(out, "\\n");
+        else if (c == '"' || c == '\\')
+            um_buf_printf(out, "\\%c", c);
+        else
+            um_buf_printf(out, "\\u%04x", c);
+    }
+    um_buf_append(out, text + plain, length - plain);
+    um_buf_char(out, '"');
+}

@@ -14,6 +14,7 @@
 #ifndef UM_BASE_JSON_H
 #define UM_BASE_JSON_H
 
+#include "core/base/buf.h"
 #include "core/base/status.h"
 
 typedef struct json_t um_json; /* jansson's value */
@@ -68,5 +69,9 @@ um_status um_json_get_bool(const um_json *object, const char *key, bool fallback
 /* *out is borrowed from the document, NULL when absent and the fallback is NULL. */
 um_status um_json_get_string(const um_json *object, const char *key, const char *fallback,
                              const char **out, um_err *err);
+
+/* Writing: appends `text` (valid UTF-8, may hold NUL) as a JSON string with its quotes; control
+ * characters are escaped, so the result never holds a raw newline. */
+void um_json_append_string(um_buf *out, const char *text, size_t length);
 
 #endif
