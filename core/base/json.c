@@ -16,8 +16,8 @@ static bool depth_within(const json_t *value, int limit)
     const char *key;
     json_t *child;
 
-    if (limit < 0)
-        return false;
+    if (limit == 0)
+        return !json_is_array(value) && !json_is_object(value);
     if (json_is_array(value)) {
         json_array_foreach(value, index, child) if (!depth_within(child, limit - 1)) return false;
     } else if (json_is_object(value)) {
@@ -49,7 +49,7 @@ static um_status read_file(const char *path, size_t bytes_max, char **out, size_
 {
     FILE *file = fopen(path, "rb");
     um_status status = UM_OK;
-    long size;
+    long size = 0;
     char *data = NULL;
 
     if (!file)

@@ -1,0 +1,272 @@
+/* core/base: buffers, checked memory, status, json, log levels, mailbox. */
+#include "core/base/buf.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/mailbox.h"
+#include "core/base/mem.h"
+#include "tests/test.h"
+
+static void status_names_and_texts_are_unique(void)
+{
+    static const um_status all[] = {
+#define UM_STATUS_LIST(name, value, text) UM_##name,
+        UM_STATUS_MAP(UM_STATUS_LIST)
+#undef UM_STATUS_LIST
+    };
+
+    for (size_t i = 0; i < UM_COUNT_OF(all); i++) {
+        for (size_t j = 0; j < i; j++) {
+            UM_CHECK(all[i] != all[j]);
+            UM_CHECK(strcmp(um_status_name(all[i]), um_status_name(all[j])) != 0);
+            UM_CHECK(strcmp(um_status_text(all[i]), um_status_text(all[j])) != 0);
+        }
+    }
+    UM_CHECK_STR(um_status_name(UM_E_NOMEM), "UM_E_NOMEM");
+    UM_CHECK_STR(um_status_name((um_status)-999), "UM_?");
+}
+
+static void errors_carry_field_and_prefix_and_are_cut_to_fit(void)
+{
+    um_err err = {0};
+    char long_text[2 * UM_ERR_MESSAGE_BYTES];
+
+    UM_CHECK_STATUS(um_fail_field(&err, UM_E_INT_BELOW_MIN, "steps", "steps is %d", 0),
+                    UM_E_INT_BELOW_MIN);
+    UM_CHECK_STR(err.field, "steps");
+    UM_CHECK_STATUS(um_err_prefix(&err, UM_E_FORMAT, "%s", "config.json"), UM_E_FORMAT);
+    UM_CHECK_STR(err.message, "config.json: steps is 0");
+    UM_CHECK_INT(err.status, UM_E_FORMAT);
+
+    memset(long_text, 'x', sizeof(long_text));
+    long_text[sizeof(long_text) - 1] = '\0';
+    UM_CHECK_STATUS(um_fail(&err, UM_E_IO, "%s", long_text), UM_E_IO);
+    UM_CHECK_INT(strlen(err.message), UM_ERR_MESSAGE_BYTES - 1);
+    UM_CHECK_STATUS(um_err_prefix(&err, UM_E_IO, "%s", long_text), UM_E_IO);
+    UM_CHECK_INT(strlen(err.message), UM_ERR_MESSAGE_BYTES - 1);
+    UM_CHECK_STATUS(um_fail(NULL, UM_E_IO, "nobody listens"), UM_E_IO);
+}
+
+static void buf_builds_any_bytes(void)
+{
+    um_buf buf = {0};
+
+    UM_CHECK_STR(um_buf_view(&buf), "");
+    um_buf_text(&buf, "canvas");
+    um_buf_char(&buf, ' ');
+    um_buf_printf(&buf, "%d of %s", 3, "8");
+    UM_CHECK_STR(um_buf_view(&buf), "canvas 3 of 8");
+    um_buf_consume(&buf, 7);
+    UM_CHECK_STR(um_buf_view(&buf), "3 of 8");
+    um_buf_append(&buf, "\0x", 2);
+    UM_CHECK_INT(buf.length, 8);
+    um_buf_clear(&buf);
+    UM_CHECK_INT(buf.length, 0);
+    for (int i = 0; i < 10000; i++)
+        um_buf_printf(&buf, "%d,", i);
+    UM_CHECK_INT(buf.length, 48890);
+    um_buf_deinit(&buf);
+}
+
+static void buf_failure_is_sticky_and_keeps_what_it_had(void)
+{
+    um_buf buf = {0};
+
+    um_buf_text(&buf, "kept");
+    um_mem_fail_after(1);
+    for (int i = 0; i < 100; i++)
+        um_buf_text(&buf, "0123456789");
+    UM_CHECK(um_buf_failed(&buf));
+    UM_CHECK(strncmp(um_buf_view(&buf), "kept", 4) == 0);
+    um_buf_deinit(&buf);
+    UM_CHECK(!um_buf_failed(&buf));
+}
+
+static void a_reserved_buf_does_not_allocate(void)
+{
+    um_buf buf = {0};
+
+    um_buf_reserve(&buf, 1000);
+    um_mem_fail_after(1);
+    for (int i = 0; i < 1000; i++)
+        um_buf_char(&buf, 'x');
+    UM_CHECK(!um_buf_failed(&buf));
+    UM_CHECK(um_mem_fail_pending());
+    um_mem_fail_after(0);
+    um_buf_deinit(&buf);
+}
+
+static void sizes_that_overflow_are_refused(void)
+{
+    size_t out = 7;
+
+    UM_CHECK(!um_mem_mul(SIZE_MAX, 2, &out));
+    UM_CHECK(!um_mem_add(SIZE_MAX, 1, &out));
+    UM_CHECK(um_mem_mul(6, 7, &out));
+    UM_CHECK_INT(out, 42);
+    UM_CHECK(um_mem_calloc(SIZE_MAX / 2, 3) == NULL);
+    UM_CHECK(um_mem_alloc_aligned(SIZE_MAX - 3) == NULL);
+}
+
+static void aligned_blocks_are_aligned_and_zero(void)
+{
+    static const size_t sizes[] = {1, 63, 64, 4097, (2u << 20) - 1, 2u << 20, (2u << 20) + 12345};
+
+    for (size_t i = 0; i < UM_COUNT_OF(sizes); i++) {
+        unsigned char *block = um_mem_alloc_aligned(sizes[i]);
+
+        UM_CHECK(block != NULL);
+        UM_CHECK_INT((uintptr_t)block % 64, 0);
+        UM_CHECK_INT(block[0], 0);
+        UM_CHECK_INT(block[sizes[i] - 1], 0);
+        memset(block, 1, sizes[i]);
+        um_mem_free_aligned(block, sizes[i]);
+    }
+    um_mem_free_aligned(NULL, 10);
+}
+
+static void check_json_refused(const char *text, size_t length)
+{
+    um_err err = {0};
+    um_json *root = NULL;
+
+    UM_CHECK_STATUS(um_json_parse(text, length, &root, &err), UM_E_JSON);
+    UM_CHECK(root == NULL);
+    UM_CHECK(err.message[0] != '\0');
+}
+
+static void json_is_strict(void)
+{
+    static const char *const refused[] = {
+        "", "{", "{\"a\":1,\"a\":2}", "[1] x", "\"text\"", "{\"a\":\"\\ud800\"}", "[1e999]", "[01]",
+    };
+    static const char bad_utf8[] = "[\"\xff\"]";
+    char deep[300];
+    um_err err = {0};
+    um_json *root = NULL;
+
+    for (size_t i = 0; i < UM_COUNT_OF(refused); i++)
+        check_json_refused(refused[i], strlen(refused[i]));
+    check_json_refused(bad_utf8, sizeof(bad_utf8) - 1);
+    memset(deep, '[', 129);
+    memset(deep + 129, ']', 129);
+    check_json_refused(deep, 258);
+    UM_CHECK_OK(um_json_parse(deep + 1, 256, &root, &err), err); /* 128 levels are allowed */
+    um_json_free(root);
+}
+
+static void json_getters_check_kind_and_range(void)
+{
+    static const char text[] = "{\"n\":16,\"x\":0.5,\"b\":true,\"s\":\"a\\u0000b\",\"z\":null}";
+    um_err err = {0};
+    um_json *root = NULL;
+    const char *string;
+    int64_t integer;
+    double number;
+    size_t length;
+    bool flag;
+
+    UM_CHECK_OK(um_json_parse(text, sizeof(text) - 1, &root, &err), err);
+    UM_CHECK_OK(um_json_get_int(root, "n", 1, 16, 3, &integer, &err), err);
+    UM_CHECK_INT(integer, 16);
+    UM_CHECK_OK(um_json_get_int(root, "z", 1, 16, 3, &integer, &err), err);
+    UM_CHECK_INT(integer, 3);
+    UM_CHECK_STATUS(um_json_get_int(root, "n", 17, 20, 3, &integer, &err), UM_E_INT_BELOW_MIN);
+    UM_CHECK_STATUS(um_json_get_int(root, "n", 0, 15, 3, &integer, &err), UM_E_INT_ABOVE_MAX);
+    UM_CHECK_STR(err.field, "n");
+    UM_CHECK_STATUS(um_json_get_int(root, "x", 0, 15, 3, &integer, &err), UM_E_TYPE);
+    UM_CHECK_OK(um_json_get_number(root, "n", 0, 100, 1, &number, &err), err);
+    UM_CHECK_NEAR(number, 16, 0);
+    UM_CHECK_STATUS(um_json_get_number(root, "x", 0, 0.4, 0, &number, &err), UM_E_DEC_ABOVE_MAX);
+    UM_CHECK_STATUS(um_json_get_number(root, "x", 0.6, 1, 0, &number, &err), UM_E_DEC_BELOW_MIN);
+    UM_CHECK_OK(um_json_get_bool(root, "b", false, &flag, &err), err);
+    UM_CHECK(flag);
+    UM_CHECK_STATUS(um_json_get_bool(root, "n", false, &flag, &err), UM_E_TYPE);
+    UM_CHECK_OK(um_json_get_string(root, "absent", "fallback", &string, &err), err);
+    UM_CHECK_STR(string, "fallback");
+    um_json_string_value(um_json_member(root, "s"), &length);
+    UM_CHECK_INT(length, 3);
+    um_json_free(root);
+}
+
+static void json_files_name_the_file(void)
+{
+    um_err err = {0};
+    um_json *root = NULL;
+
+    UM_CHECK_STATUS(um_json_load("/nonexistent/config.json", 100, &root, &err), UM_E_NOT_FOUND);
+    UM_CHECK(strstr(err.message, "/nonexistent/config.json") != NULL);
+    UM_CHECK_STATUS(um_json_load("LICENSE", 100, &root, &err), UM_E_FORMAT);
+    UM_CHECK_STATUS(um_json_load("LICENSE", 1 << 20, &root, &err), UM_E_FORMAT);
+}
+
+static void log_levels_parse(void)
+{
+    um_log_level level = UM_LOG_OFF;
+
+    UM_CHECK(um_log_level_parse("warn", &level));
+    UM_CHECK_INT(level, UM_LOG_WARN);
+    UM_CHECK(!um_log_level_parse("loud", &level));
+}
+
+static void count_wake(void *context)
+{
+    ++*(int *)context;
+}
+
+static void mailbox_is_bounded_ordered_and_wakes_on_the_first(void)
+{
+    um_mailbox *box = NULL;
+    um_err err = {0};
+    int wakes = 0, value;
+
+    UM_CHECK_OK(um_mailbox_create(3, sizeof(int), count_wake, &wakes, &box, &err), err);
+    UM_CHECK_STATUS(um_mailbox_take(box, &value), UM_EMPTY);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 3; i++)
+            UM_CHECK_STATUS(um_mailbox_put(box, &i), UM_OK);
+        UM_CHECK_STATUS(um_mailbox_put(box, &round), UM_AGAIN);
+        for (int i = 0; i < 3; i++) {
+            UM_CHECK_STATUS(um_mailbox_take(box, &value), UM_OK);
+            UM_CHECK_INT(value, i);
+        }
+    }
+    UM_CHECK_INT(wakes, 5);
+    UM_CHECK(!um_mailbox_wait(box, 10));
+    um_mailbox_destroy(box);
+    um_mailbox_destroy(NULL);
+}
+
+static void mailbox_creation_survives_every_failed_allocation(void)
+{
+    um_mailbox *box = NULL;
+    um_err err = {0};
+    um_status status = UM_E_NOMEM;
+
+    for (long n = 1; status != UM_OK; n++) {
+        um_mem_fail_after(n);
+        status = um_mailbox_create(8, 16, NULL, NULL, &box, &err);
+        UM_CHECK(status == UM_OK || status == UM_E_NOMEM);
+    }
+    um_mem_fail_after(0);
+    um_mailbox_destroy(box);
+}
+
+static const um_test tests[] = {
+    {"status_names_and_texts_are_unique", status_names_and_texts_are_unique, 0},
+    {"errors_carry_field_and_prefix_and_are_cut_to_fit",
+     errors_carry_field_and_prefix_and_are_cut_to_fit, 0},
+    {"buf_builds_any_bytes", buf_builds_any_bytes, 0},
+    {"buf_failure_is_sticky_and_keeps_what_it_had", buf_failure_is_sticky_and_keeps_what_it_had, 0},
+    {"a_reserved_buf_does_not_allocate", a_reserved_buf_does_not_allocate, 0},
+    {"sizes_that_overflow_are_refused", sizes_that_overflow_are_refused, 0},
+    {"aligned_blocks_are_aligned_and_zero", aligned_blocks_are_aligned_and_zero, 0},
+    {"json_is_strict", json_is_strict, 0},
+    {"json_getters_check_kind_and_range", json_getters_check_kind_and_range, 0},
+    {"json_files_name_the_file", json_files_name_the_file, 0},
+    {"log_levels_parse", log_levels_parse, 0},
+    {"mailbox_is_bounded_ordered_and_wakes_on_the_first",
+     mailbox_is_bounded_ordered_and_wakes_on_the_first, 0},
+    {"mailbox_creation_survives_every_failed_allocation",
+     mailbox_creation_survives_every_failed_allocation, 0},
+};
+UM_TEST_MAIN(tests)
