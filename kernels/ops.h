@@ -4,7 +4,10 @@
  *
  * Every op takes the backend, one args struct with named fields and `um_err *`. The wrapper in
  * ops.c checks shapes and dtypes (ops_check.c, the same rules for all backends), then calls the
- * backend's slot. Tensors in args are borrowed for the call.
+ * backend's slot. Wrong arguments are programmer mistakes and end the process; an op's status
+ * tells of the device only. Only um_weight_create refuses with an error what a checkpoint can get
+ * wrong. Vectors and struct arrays may be longer than the call needs. Tensors in args are borrowed
+ * for the call.
  *
  * Rounding points, the same in every backend ("compute dtype" = f32 or bf16, chosen at load):
  *   f32   everything float32, weights widened exactly.
@@ -15,7 +18,8 @@
  *
  * Batch invariance: an output row depends on its own input rows only. Every reduction has one
  * order, fixed by shapes of weights and of the row's own sequence; never by the number of rows in
- * the call or of threads. Comparisons treat ties as "lowest index wins".
+ * the call or of threads. Comparisons treat ties as "lowest index wins". A NaN stays in the rows
+ * that depend on it.
  */
 #ifndef UM_KERNELS_OPS_H
 #define UM_KERNELS_OPS_H
@@ -67,7 +71,7 @@ typedef struct um_embed_args {
 } um_embed_args;
 um_status um_op_embed(um_backend *backend, const um_embed_args *args, um_err *err);
 
-/* out[r] = gain * cast(x[g(r)] / sqrt(mean(x^2) + eps)), cast to out's dtype before the gain and
+/* out[r] = gain * cast(x[g(r)] * (1 / sqrt(mean(x^2) + eps))), cast to out's dtype before the gain and
  * after it; g(r) = gather[r], or r when gather is NULL. In place (x == out, both f32) is allowed
  * without gather. */
 typedef struct um_rmsnorm_args {
@@ -165,6 +169,10 @@ typedef struct um_score_row {
  * token = argmax_v l_v                         at temperature 0,
  *         argmax_v l_v + T * gumbel(seed; step, position, v/4, choice)[v%4]   otherwise (rng.h).
  * confidence = exp(l_token - max) / sum exp(l_v - max), over ids that count.
+ *
+ * Not finite: a NaN logit reads as -inf, +inf as FLT_MAX, so a broken row still gives a token that
+ * is not banned (the lowest such id when all are -inf) and a confidence in [0, 1]: 0 where no id
+ * counts. `logits` holds l before any of this.
  */
 typedef struct um_score_args {
     const um_tensor *hidden;     /* [rows][d] compute dtype */

@@ -3,7 +3,7 @@
  *
  * `ref` fills every slot on host memory; `cpu` starts as a copy of ref's table and overrides.
  * All slots are required unless marked optional. Kernels may assume checked arguments
- * (ops_check.c) and never allocate: scratch is reserved when the backend opens.
+ * (ops_check.c) and never allocate: scratch comes from reserve.
  *
  * Kernel names say op, dtype, instruction set and tile: linear_bf16_avx512bf16_6x64 is a linear
  * layer in bf16 with a register tile of 6 rows by 64 columns.
@@ -15,6 +15,7 @@
 
 typedef struct um_ops_table {
     void (*close)(um_backend *backend); /* frees the backend itself */
+    /* `limits` already include those of earlier calls; on failure the old scratch stays. */
     um_status (*reserve)(um_backend *backend, const um_backend_limits *limits, um_err *err);
     /* memory */
     void *(*alloc)(um_backend *backend,
@@ -48,6 +49,7 @@ struct um_backend {
     char description[128];
     bool is_host;
     bool is_batch_invariant;
+    um_backend_limits limits; /* reserved so far; kept by backend.c, zero at first */
 };
 
 /* First member of every backend's own packed weight. */

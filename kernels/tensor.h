@@ -89,4 +89,7 @@ static inline uint16_t um_f32_to_bf16(float value)
 }
 float um_f16_to_f32(uint16_t half);
 
+/* `count` host elements of f32, bf16 or f16 widened exactly. */
+void um_widen(um_dtype dtype, const void *from, float *to, int64_t count);
+
 #endif
