@@ -1,6 +1,6 @@
 /*
- * Options: flag over environment variable over config file over default. One table,
- * options.def, generates the structs, the parser, --help and the documentation.
+ * Options: flag over environment variable over config file over default. One table, options.def,
+ * generates the struct, the parser and --help.
  *
  *     um_config config;
  *     status = um_config_load(UM_COMMAND_SERVE, argc, argv, &config, err);
@@ -38,11 +38,10 @@ typedef struct um_config {
 } um_config;
 
 /* argv[0] is the first word behind the command. UM_E_UNKNOWN_PARAM names the nearest known option;
- * other errors name option, value and bound. */
+ * other errors name option, value and bound. On failure `out` is empty. */
 um_status um_config_load(um_command command, int argc, char **argv, um_config *out, um_err *err);
 void um_config_deinit(um_config *config);
-/* The options of a command as text for --help, or as the Markdown table of the documentation. */
-
+/* The options of a command, one a line, for --help. */
 void um_config_help(um_command command, um_buf *out);
 
 #endif
