@@ -94,17 +94,22 @@ uint64_t um_exchange_arrived_ns(const um_exchange *exchange);    /* um_clock_sys
 void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gone)(void *context));
 void *um_exchange_context(const um_exchange *exchange);
 
-/* Extra response header; before the reply or stream begins. Copied. */
+/* Extra response header; before the reply or stream begins. Copied; control characters in the value
+ * become '?'. */
 void um_exchange_header(um_exchange *exchange, const char *name, const char *value);
+/* Retry-After (whole seconds, 1 to 30) and retry-after-ms for an answer that follows. */
+void um_exchange_retry_after(um_exchange *exchange, uint32_t milliseconds);
 
 /* The whole answer. Body is copied. After it the exchange is no longer the handler's. */
 void um_exchange_reply(um_exchange *exchange, unsigned http_status, const char *content_type,
                        const char *body, size_t length);
-/* The standard error body for `err`; http_error.c decides status, type and code. */
+/* The standard error body for `err`; http_error.c decides status, type and code. A 429 or 503 without
+ * um_exchange_retry_after says one second; a 504 says x-should-retry: false. */
 void um_exchange_reply_error(um_exchange *exchange, const um_err *err);
 
-/* SSE: 200 with the headers of the API, then chunks as they come. Text waits in the exchange's
- * buffer until the client takes it; um_exchange_unsent tells how much. */
+/* SSE: 200 with the headers of the API, then what the handler writes (nothing of its own but the
+ * keep-alive comment after silence, and that only where the last write ended an event). Text waits in
+ * the exchange's buffer until the client takes it; um_exchange_unsent tells how much. */
 void um_exchange_stream_begin(um_exchange *exchange);
 void um_exchange_stream_write(um_exchange *exchange, const char *bytes, size_t length);
 size_t um_exchange_unsent(const um_exchange *exchange);
@@ -115,7 +120,17 @@ void um_exchange_stream_abort(um_exchange *exchange); /* drop without the termin
 typedef void (*um_http_count_fn)(void *context, const char *handler, const char *method,
                                  const char *status_class, uint64_t count);
 void um_http_counts(const um_http *http, um_http_count_fn visit, void *context);
-/* Requests refused before a handler saw them, by reason: "auth", "loading", "draining". */
-uint64_t um_http_rejected(const um_http *http, um_status reason);
+/* Requests to UM_ROUTE_GENERATES routes that ended before their handler saw them. */
+typedef enum um_http_reject {
+    UM_HTTP_REJECT_AUTH,        /* "auth": no key, wrong key, host not allowed */
+    UM_HTTP_REJECT_LOADING,     /* "loading" */
+    UM_HTTP_REJECT_DRAINING,    /* "draining" */
+    UM_HTTP_REJECT_ENGINE,      /* "engine": it is dead */
+    UM_HTTP_REJECT_BAD_REQUEST, /* "bad_request": media type, size, too slow, client left */
+    UM_HTTP_REJECT_COUNT,
+} um_http_reject;
+
+const char *um_http_reject_name(um_http_reject reason);
+uint64_t um_http_rejected(const um_http *http, um_http_reject reason);
 
 #endif
