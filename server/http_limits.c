@@ -1,0 +1,225 @@
+/*
+ * One connection: absolute deadlines, and the watch for a client that leaves.
+ *
+ * The library's own timeout counts silence, so a client that sends one byte a second never meets
+ * it; and a suspended connection neither times out nor notices that its client is gone. One timer
+ * and one poll handle per connection, made at its start and closed at its end, mend both. The watch
+ * is on only while the library does not read: suspended, or before the first byte of a request.
+ *
+ * A connection that must go is shut down, never closed: the descriptor is the library's.
+ */
+#include "server/http_internal.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+#define LINGER_MS 2000
+#define BYTES_PER_SECOND_MIN 65536 /* a slower client runs out of time */
+#define READER_LOOKS 4             /* per reader_timeout_ms */
+
+/* ---- watch --------------------------------------------------------------------------------- */
+
+static void on_first_byte(uv_poll_t *watch, int status, int events)
+{
+    (void)status;
+    (void)events;
+    umi_connection_enter(watch->data, UMI_PHASE_HEADERS, 0);
+}
+
+/* A half-closed client counts as gone: it cannot be told from one that closed. */
+static void on_client_gone(uv_poll_t *watch, int status, int events)
+{
+    umi_connection *connection = watch->data;
+
+    if (status == 0 && !(events & UV_DISCONNECT))
+        return;
+    umi_exchange_cut(connection->exchange);
+}
+
+static void watch_for(umi_connection *connection, int events, uv_poll_cb callback)
+{
+    int result = uv_poll_start(&connection->watch, events, callback);
+
+    UM_ASSERT(result == 0);
+}
+
+/* ---- deadlines ----------------------------------------------------------------------------- */
+
+/* Bytes that the client's machine has not acknowledged yet. */
+static int bytes_in_socket(const umi_connection *connection)
+{
+    int bytes = 0;
+
+    return ioctl(connection->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+static uint64_t look_interval_ms(const umi_connection *connection)
+{
+    return connection->http->options.reader_timeout_ms / READER_LOOKS + 1;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void start_timer(umi_connection *connection, uint64_t milliseconds)
+{
+    int result = uv_timer_start(&connection->timer, on_timer, milliseconds, 0);
+
+    UM_ASSERT(result == 0);
+}
+
+/* The library asks for more only when a whole buffer has gone, which a slow but honest reader may
+ * need long for. So progress is what the socket holds: with a client that takes nothing, and
+ * therefore a library that can add nothing, that number stands still. */
+static void look_at_reader(umi_connection *connection)
+{
+    int bytes = bytes_in_socket(connection);
+    uint64_t now = uv_now(connection->http->loop);
+
+    if (bytes != connection->socket_bytes) {
+        connection->socket_bytes = bytes;
+        connection->progress_at = now;
+    }
+    if (now - connection->progress_at >= connection->http->options.reader_timeout_ms) {
+        um_log(UM_LOG_INFO, "reader_too_slow", "id=%s",
+               um_exchange_request_id(connection->exchange));
+        umi_connection_shutdown(connection);
+    } else {
+        start_timer(connection, look_interval_ms(connection));
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    umi_connection *connection = timer->data;
+
+    switch (connection->phase) {
+    case UMI_PHASE_BODY:
+        umi_exchange_body_late(connection->exchange);
+        break;
+    case UMI_PHASE_STREAM_IDLE:
+        umi_exchange_ping(connection->exchange);
+        break;
+    case UMI_PHASE_STREAM_BUSY:
+        look_at_reader(connection);
+        break;
+    case UMI_PHASE_HEADERS:
+    case UMI_PHASE_REPLYING:
+    case UMI_PHASE_LINGERING:
+        umi_connection_shutdown(connection);
+        break;
+    case UMI_PHASE_WAITING:
+    case UMI_PHASE_BETWEEN:
+    case UMI_PHASE_CLOSED:
+        UM_FATAL("no timer runs in this phase");
+    }
+}
+
+/* ---- phases -------------------------------------------------------------------------------- */
+
+static uint64_t transfer_ms(uint64_t base_ms, uint64_t bytes)
+{
+    return base_ms + bytes * 1000 / BYTES_PER_SECOND_MIN;
+}
+
+void umi_connection_enter(umi_connection *connection, umi_phase phase, uint64_t bytes)
+{
+    const um_http_options *options = &connection->http->options;
+
+    connection->phase = phase;
+    uv_timer_stop(&connection->timer);
+    uv_poll_stop(&connection->watch);
+    switch (phase) {
+    case UMI_PHASE_HEADERS:
+        start_timer(connection, options->header_timeout_ms);
+        break;
+    case UMI_PHASE_BODY:
+        start_timer(connection, transfer_ms(options->body_timeout_ms, bytes));
+        break;
+    case UMI_PHASE_WAITING:
+        watch_for(connection, UV_DISCONNECT, on_client_gone);
+        break;
+    case UMI_PHASE_REPLYING:
+        start_timer(connection, transfer_ms(options->reader_timeout_ms, bytes));
+        break;
+    case UMI_PHASE_STREAM_IDLE:
+        watch_for(connection, UV_DISCONNECT, on_client_gone);
+        if (options->ping_interval_ms > 0)
+            start_timer(connection, options->ping_interval_ms);
+        break;
+    case UMI_PHASE_STREAM_BUSY:
+        connection->socket_bytes = bytes_in_socket(connection);
+        connection->progress_at = uv_now(connection->http->loop);
+        start_timer(connection, look_interval_ms(connection));
+        break;
+    case UMI_PHASE_LINGERING:
+        start_timer(connection, LINGER_MS);
+        break;
+    case UMI_PHASE_BETWEEN:
+        watch_for(connection, UV_READABLE, on_first_byte);
+        break;
+    case UMI_PHASE_CLOSED:
+        break;
+    }
+}
+
+void umi_connection_shutdown(umi_connection *connection)
+{
+    shutdown(connection->fd, SHUT_RDWR);
+    umi_http_kick(connection->http);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+umi_connection *umi_connection_create(um_http *http, struct MHD_Connection *mhd, int fd)
+{
+    umi_connection *connection = um_mem_zalloc(sizeof(*connection));
+
+    if (!connection)
+        return NULL;
+    connection->http = http;
+    connection->mhd = mhd;
+    connection->fd = fd;
+    connection->timer.data = connection;
+    connection->watch.data = connection;
+    if (uv_poll_init(http->loop, &connection->watch, fd) != 0) {
+        um_mem_free(connection);
+        return NULL;
+    }
+    uv_timer_init(http->loop, &connection->timer);
+    connection->handles = 2;
+    http->handles += 2;
+    connection->next = http->connections;
+    if (connection->next)
+        connection->next->prev = connection;
+    http->connections = connection;
+    umi_connection_enter(connection, UMI_PHASE_HEADERS, 0);
+    return connection;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    umi_connection *connection = handle->data;
+    um_http *http = connection->http;
+
+    if (--connection->handles == 0)
+        um_mem_free(connection);
+    umi_http_handle_closed(http);
+}
+
+void umi_connection_close(umi_connection *connection)
+{
+    UM_ASSERT(!connection->exchange);
+    umi_connection_enter(connection, UMI_PHASE_CLOSED, 0);
+    if (connection->prev)
+        connection->prev->next = connection->next;
+    else
+        connection->http->connections = connection->next;
+    if (connection->next)
+        connection->next->prev = connection->prev;
+    uv_close((uv_handle_t *)&connection->watch, on_handle_closed);
+    uv_close((uv_handle_t *)&connection->timer, on_handle_closed);
+}
