@@ -16,16 +16,15 @@
 
 /* Facts the plan needs about the model. */
 typedef struct um_batch_facts {
-    int32_t mask_token;
-    int32_t eos_token;
-    int32_t turn_token; /* -1: none */
+    int32_t eos_token;  /* what eos_rule suppresses */
+    int32_t turn_token; /* likewise; -1: none */
 } um_batch_facts;
 
-/*
- * Picks from `running` [count] and writes the plan; `chosen` [count] receives the participants in
- * plan order (indices into the plan's rules). Stamps their turn with `serial`. Returns how many.
- */
-int32_t um_batcher_plan(um_request **running, int32_t count, int32_t rows_per_step, uint64_t serial,
-                        const um_batch_facts *facts, um_plan *plan, um_request **chosen);
+/* `running` [count > 0], least recently served first: writes the plan for the first of them and
+ * returns how many take part (index in the plan = index in `running`). */
+int32_t um_batcher_plan(um_request *const *running, int32_t count, int32_t rows_per_step,
+                        const um_batch_facts *facts, um_plan *plan);
+/* After the step: the first `served` go behind the others, order kept. */
+void um_batcher_rotate(um_request **running, int32_t count, int32_t served);
 
 #endif

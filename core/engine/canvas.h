@@ -5,6 +5,9 @@
  *
  * Positions count from the start of the row (0 = first prompt token). "Given" positions held a
  * token other than MASK at the start; guidance masks them in its unconditional row.
+ *
+ * A block ends when none of its positions is masked or its steps are used up. A committed token is
+ * never taken back; only MASK itself, where it may be predicted, leaves its position masked.
  */
 #ifndef UM_ENGINE_CANVAS_H
 #define UM_ENGINE_CANVAS_H
@@ -24,7 +27,7 @@ typedef struct um_canvas {
     int32_t block_step;  /* forwards done in this block */
     int32_t block_masks; /* masks in the block when it began */
     int32_t step;        /* forwards done in all: the noise counter's step word */
-    int32_t settled;     /* generated positions in the settled prefix (http-api.md: 3.3 rule 1) */
+    int32_t settled;     /* generated positions in front of the first mask */
     bool finished;       /* no block left to denoise */
 } um_canvas;
 
@@ -33,19 +36,19 @@ um_status um_canvas_init(um_canvas *canvas, const um_params *params, int32_t mas
                          const int32_t *prompt, int32_t prompt_tokens, um_err *err);
 void um_canvas_deinit(um_canvas *canvas);
 
-/* The candidates of the next step: masked positions below the active block's end, ascending.
+/* The generated positions: [params->canvas_tokens]. */
+const int32_t *um_canvas_generated(const um_canvas *canvas);
+
+/* The candidates of the next step: masked positions left of the active block's end, ascending.
  * Writes at most `length` entries; returns the count (> 0 unless finished). */
 int32_t um_canvas_candidates(const um_canvas *canvas, int32_t *positions);
 /* What to commit in the next step. Fills kind, count, threshold, factor, factor_quirk. */
-void um_canvas_select_rule(const um_canvas *canvas, int32_t candidates, um_select_rule *rule);
+void um_canvas_select_rule(const um_canvas *canvas, um_select_rule *rule);
 /* True while MASK must not be predicted (always, unless reference_quirks; with them, after
  * block_length forwards of a block, so that every request ends). */
 bool um_canvas_guards_mask(const um_canvas *canvas);
 
 /* Applies one step's commits and moves the schedule on: next step, next block or finished. */
 void um_canvas_apply(um_canvas *canvas, const um_commit *commits, int32_t count);
-
-/* End bounds of the active block, as canvas positions [begin, end). */
-void um_canvas_block(const um_canvas *canvas, int32_t *begin, int32_t *end);
 
 #endif

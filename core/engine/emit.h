@@ -1,48 +1,49 @@
 /*
- * Settled prefix -> text. Takes the canvas after each step and appends to a request's text the
- * bytes that can no longer change: up to the first end token, without special tokens, holding
- * back an unfinished UTF-8 sequence and the longest tail that could begin a stop string.
+ * Settled prefix -> text. Looks at a request's generated positions as they settle and appends the
+ * text that can no longer change: up to the first end token, without special tokens, holding back
+ * an unfinished UTF-8 sequence and the longest tail that could begin a stop string.
  *
- * Invariant (tested): the concatenation of all deltas equals the final text, however the steps
- * fell. Knows nothing of engines or HTTP.
+ * The text is a function of the tokens alone: decode the visible tokens before the end (end token
+ * or budget), replace invalid UTF-8 by U+FFFD, cut before the earliest stop string. The
+ * concatenation of all pieces equals it, however the steps fell.
+ *
+ * Owner thread: the engine's. Knows nothing of engines or HTTP.
  */
 #ifndef UM_ENGINE_EMIT_H
 #define UM_ENGINE_EMIT_H
 
-#include "core/base/buf.h"
-#include "core/engine/canvas.h"
+#include "core/engine/messages.h"
 #include "core/text/tokenizer.h"
 
-typedef enum um_finish {
-    UM_FINISH_NONE,
-    UM_FINISH_STOP,   /* end token or stop string */
-    UM_FINISH_LENGTH, /* budget used up */
-} um_finish;
+typedef struct um_emit_options {
+    const um_tokenizer *tokenizer; /* borrowed */
+    const um_stop_string *stops;   /* [stop_count] borrowed */
+    int32_t stop_count;
+    const int32_t *end_tokens; /* [end_token_count] borrowed: ids that end the answer */
+    int32_t end_token_count;
+    int32_t mask_token; /* never text, also where it survived to the end */
+    int32_t budget;     /* positions that make the answer, at most */
+} um_emit_options;
 
 typedef struct um_emit {
-    const um_tokenizer *tokenizer; /* borrowed */
-    const um_stop_string *stops;   /* borrowed */
-    int32_t stop_count;
-    int32_t end_tokens[UM_MODEL_STOP_MAX]; /* ids that end the answer */
-    int32_t end_token_count;
-    int32_t budget; /* tokens at most */
-    /* state */
-    int32_t consumed; /* settled positions looked at */
+    um_emit_options options;
+    int32_t consumed; /* positions looked at */
     int32_t tokens;   /* visible tokens so far: usage.completion_tokens */
-    um_buf raw;       /* bytes of consumed tokens not yet released, reserved at init, owned */
-    um_finish finish;
+    um_buf bytes;     /* unfinished UTF-8 sequence; reserved at init, owned */
+    um_buf held;      /* text that could begin a stop string; reserved at init, owned */
+    um_finish finish; /* != NONE: the text is complete */
 } um_emit;
 
-/* Reserves all memory: budget * longest token. UM_E_NOMEM. */
-um_status um_emit_init(um_emit *emit, const um_tokenizer *tokenizer, const um_stop_string *stops,
-                       int32_t stop_count, const int32_t *end_tokens, int32_t end_token_count,
-                       int32_t budget, um_err *err);
+/* Reserves all memory. UM_E_NOMEM. */
+um_status um_emit_init(um_emit *emit, const um_emit_options *options, um_err *err);
 void um_emit_deinit(um_emit *emit);
 
-/* Reads newly settled tokens `generated[0, settled)` and appends releasable text to `out`. `last`:
- * nothing will follow, so everything held back is released (invalid UTF-8 as U+FFFD) and finish is
- * decided. After finish != NONE further calls do nothing. */
-void um_emit_advance(um_emit *emit, const int32_t *generated, int32_t settled, bool last,
-                     um_buf *out);
+/* Bytes of text that `budget` tokens can make at most. */
+size_t um_emit_bytes_max(const um_tokenizer *tokenizer, int32_t budget);
+
+/* Reads `generated` up to `settled` (everything, once the canvas is finished) and appends
+ * releasable text to `out`, which must have room. At the end of the answer the rest is released
+ * and finish is set; further calls do nothing. */
+void um_emit_advance(um_emit *emit, const int32_t *generated, int32_t settled, um_buf *out);
 
 #endif

@@ -13,6 +13,11 @@
 #define UM_STOP_STRING_BYTES_MAX 256
 #define UM_STEPS_MAX 8192
 #define UM_STEPS_PER_BLOCK_MAX 1024
+#define UM_TEMPERATURE_MAX 2.0
+#define UM_CFG_SCALE_MAX 20.0
+/* Fast-dLLM's own settings, where neither request nor model says otherwise. */
+#define UM_THRESHOLD_DEFAULT 0.9
+#define UM_FACTOR_DEFAULT 1.0
 
 typedef enum um_eos_rule {
     UM_EOS_NONE,
@@ -49,12 +54,12 @@ typedef struct um_params_given {
 /* Settings in force. Plain data. */
 typedef struct um_params {
     const um_policy *policy; /* static */
-    int32_t max_tokens;      /* budget of visible tokens */
+    int32_t max_tokens;      /* budget: the answer is read from that many positions */
     int32_t canvas_tokens;   /* generated positions: ceil(max_tokens / block_length) whole blocks,
                                 the last one cut where prompt + canvas would pass the context */
     int32_t block_length;
     int32_t block_count;
-    int32_t steps_per_block; /* 0: no bound (threshold and factor without steps) */
+    int32_t steps_per_block; /* <= block_length; 0: no bound (threshold and factor without steps) */
     float temperature;
     float threshold;
     float factor;
@@ -73,19 +78,19 @@ typedef struct um_params_limits {
     int32_t context_max;
 } um_params_limits;
 
+/* Range checks and conflicts that need no prompt: run before it is encoded. */
+um_status um_params_check(const um_params_given *given, const um_params_limits *limits,
+                          um_err *err);
+
 /*
- * Resolves and checks. `prompt_tokens` decides the free context: without an explicit max_tokens
+ * Checks and resolves. `prompt_tokens` decides the free context: without an explicit max_tokens
  * the budget is cut to what is free; with one, prompt + max_tokens > context is
  * UM_E_CONTEXT_LENGTH (`prompt_field` is the error's field: "messages" or "prompt"). `random_seed`
- * is used when no seed was given.
+ * is used when no seed was given. `steps` is shared over the blocks, rounded up.
  */
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
                             int32_t prompt_tokens, const char *prompt_field, uint64_t random_seed,
                             um_params *out, um_err *err);
-
-/* Range checks that need no tokenizer: run before the prompt is encoded. */
-um_status um_params_check(const um_params_given *given, const um_params_limits *limits,
-                          um_err *err);
 
 /* Bounds of block b of the canvas, relative to the first generated position. */
 void um_params_block(const um_params *params, int32_t block, int32_t *begin, int32_t *end);

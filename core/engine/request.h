@@ -1,41 +1,56 @@
 /*
- * A request inside the engine: canvas, emitter, timing and where it stands. Made by
- * um_engine_submit on the caller's thread, then owned by the engine thread until it is finished;
- * the outbox is the only part that both threads touch (see outbox.h).
+ * A request inside the engine: canvas, emitter, outbox, timing and where it stands. Made by
+ * um_engine_submit on the caller's thread with all the memory that it will ever need, then owned
+ * by the engine thread until it ends.
  */
 #ifndef UM_ENGINE_REQUEST_H
 #define UM_ENGINE_REQUEST_H
 
+#include "core/engine/canvas.h"
 #include "core/engine/emit.h"
 #include "core/engine/outbox.h"
 
-typedef enum um_request_state {
-    UM_REQUEST_QUEUED,
-    UM_REQUEST_RUNNING,
-    UM_REQUEST_DONE,
-} um_request_state;
-
 typedef struct um_request {
     uint64_t id;
-    uint64_t owner; /* hash of key or user: fairness of admission; 0 = nobody in particular */
+    uint64_t owner;
     um_params params;
     um_stop_string stops[UM_STOP_STRINGS_MAX];
-    int32_t stop_count;
     um_canvas canvas;
     um_emit emit;
-    um_buf text;       /* released text not yet handed to the outbox; reserved at creation */
-    um_outbox *outbox; /* shared, reference held by the engine until the end event */
-    um_request_state state;
-    bool cancelled;
-    /* time, nanoseconds of the engine's clock; 0 = not yet */
-    uint64_t arrived_ns, started_ns, first_text_ns, last_text_ns, finished_ns;
-    uint64_t deadline_ns; /* request timeout */
-    /* scheduling */
-    uint64_t turn;           /* serial number of the last step that served it */
-    struct um_request *next; /* queue link */
+    um_outbox *outbox; /* owned until the last post */
+    /* nanoseconds of the engine's clock */
+    uint64_t arrived_ns;
+    uint64_t started_ns;   /* first step began */
+    uint64_t last_text_ns; /* text was released last; 0: never */
+    /* where it stands */
+    bool admitted;           /* runs: out of the queue */
+    um_status verdict;       /* why it ends before its time; UM_OK: it goes on */
+    struct um_request *next; /* queue links */
+    struct um_request *previous;
+    /* under the engine's lock */
+    int32_t live_index; /* place in the table of live requests */
+    bool cancel_asked;
 } um_request;
+
+/* What a request's text is made of; the same for all requests of an engine. */
+typedef struct um_request_facts {
+    const um_tokenizer *tokenizer; /* borrowed */
+    int32_t mask_token;
+    const int32_t *end_tokens; /* borrowed */
+    int32_t end_token_count;
+} um_request_facts;
+
+/* Copies what it needs of the submission. UM_E_NOMEM. */
+um_status um_request_create(const um_submission *submission, const um_request_facts *facts,
+                            um_request **out, um_err *err);
+void um_request_destroy(um_request *request);
 
 /* Rows that this request needs in a step: its canvas, twice with guidance. */
 int32_t um_request_rows(const um_request *request);
+/* Applies one step's commits and appends the text that they released to `text`. */
+void um_request_advance(um_request *request, const um_commit *commits, int32_t count, um_buf *text);
+/* Nothing is left to do, or (early_stop) nothing that the answer shows can still change. */
+bool um_request_finished(const um_request *request);
+um_usage um_request_usage(const um_request *request);
 
 #endif

@@ -6,6 +6,9 @@
  * mixes guidance, scores and selects on the backend, and downloads one small result. The engine
  * calls it through um_step_fn, so that tests can put a scripted step in its place.
  *
+ * Every row takes the same way (hidden in f32, mix, head), guided or not, so that its bits do not
+ * depend on whether another request of the step is guided.
+ *
  * Owner thread: the engine's. Nothing is allocated after um_step_create.
  */
 #ifndef UM_ENGINE_STEP_H
@@ -25,7 +28,7 @@ typedef struct um_plan {
     int32_t *cu_seqlens; /* [sequences_max + 1] */
     /* hidden rows to keep after the forward: conditional and unconditional rows of each score row */
     int32_t hidden_count;
-    int32_t *gather; /* [2 * rows_max] packed row of each hidden row */
+    int32_t *gather; /* [rows_max] packed row of each hidden row */
     /* rows to score */
     int32_t score_count;
     int32_t *conditional;     /* [rows_max] index into gather */
@@ -50,11 +53,13 @@ um_status um_step_result_create(int32_t rows_max, int32_t sequences_max, um_step
                                 um_err *err);
 void um_step_result_destroy(um_step_result *result);
 
-/* Runs a step. An error means that the device is lost: the engine fails all requests. */
+/* Runs a step of at least one request. An error means that the device is lost: the engine fails
+ * all requests. */
 typedef um_status (*um_step_fn)(void *context, const um_plan *plan, um_step_result *result,
                                 um_err *err);
 
 typedef struct um_step um_step;
+/* `model` is borrowed and was opened for at least rows_max rows. UM_E_NOMEM. */
 um_status um_step_create(um_model *model, int32_t rows_max, int32_t sequences_max, um_step **out,
                          um_err *err);
 void um_step_destroy(um_step *step);

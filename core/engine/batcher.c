@@ -1,0 +1,145 @@
+/* Packs the canvases of a step's requests and states what to score and commit. Engine thread. */
+#include "core/engine/batcher.h"
+
+#include <string.h>
+
+/* How many requests from the front fit. */
+static int32_t count_fitting(um_request *const *running, int32_t count, int32_t rows_per_step)
+{
+    int64_t rows = um_request_rows(running[0]);
+    int32_t served = 1;
+
+    while (served < count) {
+        rows += um_request_rows(running[served]);
+        if (rows > rows_per_step)
+            break;
+        served++;
+    }
+    return served;
+}
+
+/* Appends one sequence; with `masks_given`, the unconditional one. Returns its first row. */
+static int32_t add_sequence(um_plan *plan, const um_canvas *canvas, bool masks_given)
+{
+    int32_t first = plan->row_count;
+    int32_t *ids = plan->ids + first;
+    int32_t *positions = plan->positions + first;
+
+    UM_ASSERT(plan->sequence_count < plan->sequences_max);
+    UM_ASSERT(canvas->length <= plan->rows_max - first);
+    for (int32_t i = 0; i < canvas->length; i++) {
+        ids[i] = masks_given && canvas->given[i] ? canvas->mask_token : canvas->tokens[i];
+        positions[i] = i;
+    }
+    plan->row_count += canvas->length;
+    plan->sequence_count++;
+    plan->cu_seqlens[plan->sequence_count] = plan->row_count;
+    return first;
+}
+
+/* Hidden rows of the candidates in one sequence. Returns the first one's index in gather. */
+static int32_t add_hidden(um_plan *plan, const int32_t *candidates, int32_t count,
+                          int32_t first_row)
+{
+    int32_t first = plan->hidden_count;
+
+    for (int32_t i = 0; i < count; i++)
+        plan->gather[first + i] = first_row + candidates[i];
+    plan->hidden_count += count;
+    return first;
+}
+
+static um_score_rule score_rule(const um_request *request, const um_batch_facts *facts)
+{
+    const um_params *params = &request->params;
+    const um_canvas *canvas = &request->canvas;
+    um_score_rule rule = {
+        .seed = params->seed,
+        .step = (uint32_t)canvas->step,
+        .choice = params->choice,
+        .temperature = params->temperature,
+        .confidence = params->policy->confidence,
+        .banned = {-1, -1},
+        .uncounted = {-1, -1},
+    };
+
+    if (um_canvas_guards_mask(canvas))
+        rule.banned[0] = canvas->mask_token;
+    if (params->eos_rule == UM_EOS_LOGITS)
+        rule.banned[1] = facts->eos_token;
+    if (params->eos_rule == UM_EOS_CONFIDENCE) {
+        rule.uncounted[0] = facts->turn_token;
+        /* at T > 0 the authors' code writes the end token's -inf to an array that is not read
+         * again (ML-GSAI/LLaDA issue 137) */
+        if (!params->reference_quirks || params->temperature == 0.0f)
+            rule.uncounted[1] = facts->eos_token;
+    }
+    return rule;
+}
+
+static void add_request(um_plan *plan, const um_request *request, const um_batch_facts *facts)
+{
+    const um_canvas *canvas = &request->canvas;
+    bool guided = request->params.cfg_scale > 0.0f;
+    int32_t index = plan->request_count++;
+    int32_t first = plan->score_count;
+    um_select_rule *select = &plan->select_rules[index];
+    /* candidates are written where the plan wants one index per score row anyway */
+    int32_t *candidates = plan->conditional + first;
+    int32_t row, count, conditional, unconditional = 0;
+
+    UM_ASSERT(canvas->length <= plan->rows_max - first);
+    count = um_canvas_candidates(canvas, candidates);
+    row = add_sequence(plan, canvas, false);
+    conditional = add_hidden(plan, candidates, count, row);
+    if (guided) {
+        row = add_sequence(plan, canvas, true);
+        unconditional = add_hidden(plan, candidates, count, row);
+    }
+    for (int32_t i = 0; i < count; i++) {
+        plan->score_rows[first + i] = (um_score_row){.position = candidates[i], .rule = index};
+        plan->guidance[first + i] = request->params.cfg_scale;
+        plan->unconditional[first + i] = guided ? unconditional + i : -1;
+        plan->conditional[first + i] = conditional + i; /* last: overwrites the candidate */
+    }
+    plan->score_count += count;
+    plan->score_rules[index] = score_rule(request, facts);
+    *select = (um_select_rule){.first = first, .rows = count, .sequence = index};
+    um_canvas_select_rule(canvas, select);
+}
+
+int32_t um_batcher_plan(um_request *const *running, int32_t count, int32_t rows_per_step,
+                        const um_batch_facts *facts, um_plan *plan)
+{
+    int32_t served;
+
+    UM_ASSERT(count > 0);
+    served = count_fitting(running, count, rows_per_step);
+    plan->row_count = 0;
+    plan->sequence_count = 0;
+    plan->cu_seqlens[0] = 0;
+    plan->hidden_count = 0;
+    plan->score_count = 0;
+    plan->request_count = 0;
+    for (int32_t i = 0; i < served; i++)
+        add_request(plan, running[i], facts);
+    return served;
+}
+
+static void reverse(um_request **items, int32_t count)
+{
+    for (int32_t i = 0; i < count / 2; i++) {
+        um_request *item = items[i];
+
+        items[i] = items[count - 1 - i];
+        items[count - 1 - i] = item;
+    }
+}
+
+void um_batcher_rotate(um_request **running, int32_t count, int32_t served)
+{
+    UM_ASSERT(served >= 0 && served <= count);
+    reverse(running, served);
+    reverse(running + served, count - served);
+    reverse(running, count);
+}
