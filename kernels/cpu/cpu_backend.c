@@ -1,0 +1,475 @@
+/*
+ * The cpu backend: ref's table with the costly slots overridden by the kernels of one
+ * instruction-set level, split between the threads of a pool.
+ *
+ * How work is split never shows in the results: see cpu_kernels.h. Owner: the engine thread, which
+ * is worker 0 of the pool.
+ */
+#include <sched.h>
+#include <stdio.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "kernels/cpu/cpu_features.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/ref/ref_internal.h"
+
+typedef struct umi_cpu {
+    umi_ref ref; /* first: inherited slots see a umi_ref */
+    um_ops_table table;
+    const umi_cpu_kernels *kernels;
+    umi_pool *pool; /* owned */
+    void **scratch; /* [threads] of scratch_bytes each, owned */
+    size_t scratch_bytes;
+} umi_cpu;
+
+#define LINEAR_SCRATCH_BYTES ((size_t)UMI_ROW_CHUNK * UMI_PANEL_COLS_MAX * sizeof(float))
+
+/* ---- linear --------------------------------------------------------------------------------- */
+
+typedef struct linear_run {
+    const umi_cpu *cpu;
+    umi_linear_job job;
+    int64_t units;
+} linear_run;
+
+static void linear_share(void *context, int32_t index, int32_t count)
+{
+    const linear_run *run = context;
+
+    run->cpu->kernels->linear(&run->job, umi_share(run->units, index, count),
+                              umi_share(run->units, index + 1, count), run->cpu->scratch[index]);
+}
+
+/* Few panels do not divide evenly between threads: more row chunks do, down to 48 rows each. */
+static int64_t choose_row_chunks(int64_t rows, int64_t panels, int64_t threads)
+{
+    int64_t chunks = (rows + UMI_ROW_CHUNK - 1) / UMI_ROW_CHUNK;
+    int64_t most = rows / 48;
+
+    while (chunks < most) {
+        int64_t units = panels * chunks, longest = (units + threads - 1) / threads;
+
+        if (longest * threads * 16 <= units * 17) /* within 6 % of even */
+            break;
+        chunks++;
+    }
+    return chunks;
+}
+
+static void run_linear(const umi_cpu *cpu, umi_linear_job job)
+{
+    int64_t outputs = umi_panel_outputs(job.weight, cpu->kernels->panel_cols);
+    int64_t panels = (job.cols + outputs - 1) / outputs;
+    linear_run run = {.cpu = cpu, .job = job};
+
+    run.job.row_chunks = choose_row_chunks(job.rows, panels, umi_pool_threads(cpu->pool));
+    run.units = panels * run.job.row_chunks;
+    umi_pool_run(cpu->pool, linear_share, &run);
+}
+
+static um_status cpu_linear(um_backend *backend, const um_linear_args *args, um_err *err)
+{
+    (void)err;
+    run_linear((const umi_cpu *)backend,
+               (umi_linear_job){.x = args->x->data,
+                                .x_stride = args->x->stride,
+                                .rows = args->out->rows,
+                                .cols = args->out->cols,
+                                .weight = (const umi_cpu_weight *)args->weight,
+                                .out = args->out->data,
+                                .out_stride = args->out->stride,
+                                .out_dtype = args->out->dtype,
+                                .accumulate = args->accumulate});
+    return UM_OK;
+}
+
+static um_status cpu_weight_create(um_backend *backend, const um_weight_spec *spec, um_weight **out,
+                                   um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+
+    return umi_cpu_weight_create(cpu->kernels, cpu->pool, spec, out, err);
+}
+
+static void cpu_weight_destroy(um_backend *backend, um_weight *weight)
+{
+    (void)backend;
+    umi_cpu_weight_destroy(weight);
+}
+
+/* ---- row-wise ------------------------------------------------------------------------------- */
+
+typedef struct rowwise_run {
+    const umi_cpu_kernels *kernels;
+    const um_rmsnorm_args *rmsnorm; /* one of the two */
+    const um_rope_args *rope;
+    int64_t rows;
+} rowwise_run;
+
+static void rowwise_share(void *context, int32_t index, int32_t count)
+{
+    const rowwise_run *run = context;
+    int64_t begin = umi_share(run->rows, index, count);
+    int64_t end = umi_share(run->rows, index + 1, count);
+
+    if (run->rmsnorm)
+        run->kernels->rmsnorm(run->rmsnorm, begin, end);
+    else
+        run->kernels->rope(run->rope, begin, end);
+}
+
+static um_status cpu_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+    rowwise_run run = {.kernels = cpu->kernels, .rmsnorm = args, .rows = args->out->rows};
+
+    (void)err;
+    umi_pool_run(cpu->pool, rowwise_share, &run);
+    return UM_OK;
+}
+
+static um_status cpu_rope(um_backend *backend, const um_rope_args *args, um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+    rowwise_run run = {.kernels = cpu->kernels, .rope = args, .rows = args->qkv->rows};
+
+    (void)err;
+    umi_pool_run(cpu->pool, rowwise_share, &run);
+    return UM_OK;
+}
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+typedef struct attention_run {
+    const umi_cpu *cpu;
+    const um_attention_args *args;
+    int64_t cost; /* of all units: query rows x keys */
+} attention_run;
+
+static int64_t sequence_length(const um_attention_args *args, int32_t sequence)
+{
+    return args->cu_seqlens[sequence + 1] - args->cu_seqlens[sequence];
+}
+
+/* The strips of one (sequence, KV head) whose start lies in [begin, end) on the scale of costs;
+ * returns the cost behind them. K and V are packed for the first of them. */
+static int64_t attend_head(const attention_run *run, umi_attention_unit unit, int64_t at,
+                           int64_t begin, int64_t end, void *scratch)
+{
+    const umi_cpu_kernels *kernels = run->cpu->kernels;
+    int64_t strip = kernels->attention_strip(unit.length);
+    bool packed = false;
+
+    for (unit.row = 0; unit.row < unit.length; unit.row += strip) {
+        int64_t left = unit.length - unit.row;
+
+        unit.rows = left < strip ? left : strip;
+        if (at >= begin && at < end) {
+            if (!packed)
+                kernels->attention_pack(run->args, &unit, scratch);
+            packed = true;
+            kernels->attention(run->args, &unit, scratch);
+        }
+        at += unit.rows * unit.length;
+    }
+    return at;
+}
+
+static void attention_share(void *context, int32_t index, int32_t count)
+{
+    const attention_run *run = context;
+    const um_attention_args *args = run->args;
+    int64_t begin = umi_share(run->cost, index, count);
+    int64_t end = umi_share(run->cost, index + 1, count);
+    int64_t at = 0;
+
+    for (int32_t s = 0; s < args->sequence_count; s++)
+        for (int32_t h = 0; h < args->kv_heads; h++)
+            at = attend_head(run,
+                             (umi_attention_unit){.first = args->cu_seqlens[s],
+                                                  .length = sequence_length(args, s),
+                                                  .kv_head = h},
+                             at, begin, end, run->cpu->scratch[index]);
+}
+
+static um_status cpu_attention(um_backend *backend, const um_attention_args *args, um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+    attention_run run = {.cpu = cpu, .args = args};
+
+    if (args->head_dim > UMI_HEAD_DIM_MAX)
+        return um_fail(err, UM_E_UNSUPPORTED, "attention heads have %d dimensions; at most %d",
+                       args->head_dim, UMI_HEAD_DIM_MAX);
+    for (int32_t s = 0; s < args->sequence_count; s++)
+        run.cost += sequence_length(args, s) * sequence_length(args, s) * args->kv_heads;
+    umi_pool_run(cpu->pool, attention_share, &run);
+    return UM_OK;
+}
+
+/* ---- score ---------------------------------------------------------------------------------- */
+
+typedef struct score_run {
+    const umi_cpu *cpu;
+    const um_score_args *args;
+    int64_t first; /* row of the tile's first */
+    int64_t rows;
+} score_run;
+
+static void score_share(void *context, int32_t index, int32_t count)
+{
+    const score_run *run = context;
+    int64_t end = umi_share(run->rows, index + 1, count);
+
+    for (int64_t r = umi_share(run->rows, index, count); r < end; r++)
+        run->cpu->kernels->scan(run->args, run->first + r,
+                                run->cpu->ref.tile + r * run->args->vocab);
+}
+
+static um_status cpu_score(um_backend *backend, const um_score_args *args, um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+    const um_tensor *hidden = args->hidden;
+    int64_t rows_max = cpu->ref.tile_floats / args->vocab;
+    int64_t chunks = (hidden->rows + rows_max - 1) / rows_max;
+
+    (void)err;
+    for (int64_t c = 0; c < chunks; c++) {
+        score_run run = {.cpu = cpu, .args = args, .first = hidden->rows * c / chunks};
+
+        run.rows = hidden->rows * (c + 1) / chunks - run.first;
+        run_linear(cpu, (umi_linear_job){.x = (const char *)hidden->data +
+                                              (size_t)(run.first * hidden->stride) *
+                                                  um_dtype_bytes(hidden->dtype),
+                                         .x_stride = hidden->stride,
+                                         .rows = run.rows,
+                                         .cols = args->vocab,
+                                         .weight = (const umi_cpu_weight *)args->head,
+                                         .out = cpu->ref.tile,
+                                         .out_stride = args->vocab,
+                                         .out_dtype = UM_F32});
+        umi_pool_run(cpu->pool, score_share, &run);
+    }
+    return UM_OK;
+}
+
+/* ---- peak ----------------------------------------------------------------------------------- */
+
+#define PEAK_ITERATIONS 100000              /* about half a millisecond a sample */
+#define PEAK_READ_BYTES ((size_t)256 << 20) /* beyond any last-level cache of two to 64 cores */
+
+typedef struct peak_run {
+    const umi_cpu_kernels *kernels;
+    double (*loop)(int64_t iterations); /* NULL: read instead */
+    const float *data;
+    int64_t count;
+    double work; /* of thread 0; all do the same */
+} peak_run;
+
+static void peak_share(void *context, int32_t index, int32_t count)
+{
+    peak_run *run = context;
+    double work;
+
+    if (run->loop) {
+        work = run->loop(PEAK_ITERATIONS);
+    } else {
+        int64_t begin = umi_share(run->count, index, count);
+        int64_t end = umi_share(run->count, index + 1, count);
+        volatile double sink = run->kernels->read(run->data + begin, end - begin);
+
+        (void)sink;
+        work = (double)run->count * sizeof(float) / count;
+    }
+    if (index == 0)
+        run->work = work;
+}
+
+/* The best rate of all threads together that a sample reached within `seconds`. */
+static double best_rate(const umi_cpu *cpu, peak_run *run, double seconds)
+{
+    const um_clock *clock = um_clock_system();
+    uint64_t start = um_clock_now_ns(clock), now = start;
+    double best = 0;
+
+    do {
+        uint64_t begin = now;
+        double rate;
+
+        umi_pool_run(cpu->pool, peak_share, run);
+        now = um_clock_now_ns(clock);
+        rate = run->work * umi_pool_threads(cpu->pool) / ((double)(now - begin) * 1e-9);
+        best = rate > best ? rate : best;
+    } while ((double)(now - start) * 1e-9 < seconds);
+    return best;
+}
+
+static um_status cpu_measure_peak(um_backend *backend, double seconds, um_peak *out, um_err *err)
+{
+    const umi_cpu *cpu = (const umi_cpu *)backend;
+    peak_run run = {.kernels = cpu->kernels};
+    float *data = um_mem_alloc_aligned(PEAK_READ_BYTES);
+
+    if (!data)
+        return um_fail(err, UM_E_NOMEM, "no memory for %zu bytes to read", PEAK_READ_BYTES);
+    run.count = (int64_t)(PEAK_READ_BYTES / sizeof(float));
+    for (int64_t i = 0; i < run.count; i += 1024)
+        data[i] = 1.0f; /* pages must exist: untouched ones are all the same zero page */
+    run.data = data;
+    out->read_bytes = best_rate(cpu, &run, seconds / 3);
+    um_mem_free_aligned(data, PEAK_READ_BYTES);
+    run.loop = cpu->kernels->peak_f32;
+    out->f32_flops = best_rate(cpu, &run, seconds / 3);
+    out->bf16_flops = out->f32_flops;
+    if (cpu->kernels->peak_bf16) {
+        run.loop = cpu->kernels->peak_bf16;
+        out->bf16_flops = best_rate(cpu, &run, seconds / 3);
+    }
+    return UM_OK;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void free_scratch(umi_cpu *cpu)
+{
+    for (int32_t i = 0; cpu->scratch && i < umi_pool_threads(cpu->pool); i++)
+        um_mem_free_aligned(cpu->scratch[i], cpu->scratch_bytes);
+    um_mem_free(cpu->scratch);
+    cpu->scratch = NULL;
+}
+
+/* Replaces every thread's scratch by one of `bytes`; keeps the old on failure. */
+static um_status resize_scratch(umi_cpu *cpu, size_t bytes, um_err *err)
+{
+    int32_t threads = umi_pool_threads(cpu->pool);
+    umi_cpu fresh = {.pool = cpu->pool, .scratch_bytes = bytes};
+
+    fresh.scratch = um_mem_calloc((size_t)threads, sizeof(*fresh.scratch));
+    for (int32_t i = 0; fresh.scratch && i < threads; i++) {
+        fresh.scratch[i] = um_mem_alloc_aligned(bytes);
+        if (!fresh.scratch[i])
+            free_scratch(&fresh);
+    }
+    if (!fresh.scratch)
+        return um_fail(err, UM_E_NOMEM, "no memory for %zu bytes of scratch for each of %d threads",
+                       bytes, threads);
+    free_scratch(cpu);
+    cpu->scratch = fresh.scratch;
+    cpu->scratch_bytes = bytes;
+    return UM_OK;
+}
+
+static um_status cpu_reserve(um_backend *backend, const um_backend_limits *limits, um_err *err)
+{
+    umi_cpu *cpu = (umi_cpu *)backend;
+    int64_t dim = limits->width_max < UMI_HEAD_DIM_MAX ? limits->width_max : UMI_HEAD_DIM_MAX;
+    size_t bytes = cpu->kernels->attention_bytes(limits->sequence_max, (int32_t)dim);
+    um_status status = umi_ref_reserve(backend, limits, err);
+
+    if (status == UM_OK && bytes > cpu->scratch_bytes)
+        status = resize_scratch(cpu, bytes, err);
+    return status;
+}
+
+static void cpu_close(um_backend *backend)
+{
+    umi_cpu *cpu = (umi_cpu *)backend;
+
+    free_scratch(cpu);
+    umi_pool_destroy(cpu->pool);
+    umi_ref_deinit(&cpu->ref);
+    um_mem_free(cpu);
+}
+
+static const umi_cpu_kernels *level_kernels(umi_cpu_level level)
+{
+#if defined(__x86_64__)
+    static const umi_cpu_kernels *const table[UMI_LEVEL_COUNT] = {
+        [UMI_LEVEL_PORTABLE] = &umi_cpu_portable,
+        [UMI_LEVEL_AVX2] = &umi_cpu_avx2,
+        [UMI_LEVEL_AVX512] = &umi_cpu_avx512,
+        [UMI_LEVEL_AVX512BF16] = &umi_cpu_avx512bf16,
+    };
+
+    return table[level];
+#else
+    UM_ASSERT(level == UMI_LEVEL_PORTABLE);
+    return &umi_cpu_portable;
+#endif
+}
+
+static um_status choose_level(const char *isa, umi_cpu_level *out, um_err *err)
+{
+    umi_cpuid cpuid = umi_cpuid_read();
+    umi_cpu_level best = umi_cpu_level_decide(&cpuid);
+    um_status status;
+
+    *out = best;
+    if (!isa)
+        return UM_OK;
+    status = umi_cpu_level_parse(isa, out, err);
+    if (status == UM_OK && *out > best)
+        return um_fail_field(err, UM_E_UNSUPPORTED_VALUE, "isa",
+                             "isa is '%s', but this CPU has at most '%s'", isa,
+                             umi_cpu_level_name(best));
+    return status;
+}
+
+/* Cores that this process may use. */
+static int32_t core_count(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+static um_ops_table override_ref(void)
+{
+    um_ops_table table = umi_ref_ops; /* embed, mix, select and memory stay ref's */
+
+    table.close = cpu_close;
+    table.reserve = cpu_reserve;
+    table.weight_create = cpu_weight_create;
+    table.weight_destroy = cpu_weight_destroy;
+    table.rmsnorm = cpu_rmsnorm;
+    table.linear = cpu_linear;
+    table.rope = cpu_rope;
+    table.attention = cpu_attention;
+    table.score = cpu_score;
+    table.measure_peak = cpu_measure_peak;
+    return table;
+}
+
+um_status umi_cpu_open(const um_backend_options *options, um_backend **out, um_err *err)
+{
+    umi_cpu_level level;
+    um_status status = choose_level(options->isa, &level, err);
+    umi_cpu *cpu;
+
+    *out = NULL;
+    if (status != UM_OK)
+        return status;
+    cpu = um_mem_zalloc(sizeof(*cpu));
+    if (!cpu)
+        return um_fail(err, UM_E_NOMEM, "no memory for backend cpu");
+    umi_ref_init(&cpu->ref, options);
+    cpu->table = override_ref();
+    cpu->ref.base.ops = &cpu->table;
+    cpu->kernels = level_kernels(level);
+    status =
+        umi_pool_create(options->threads > 0 ? options->threads : core_count(), &cpu->pool, err);
+    if (status == UM_OK)
+        status = resize_scratch(cpu, LINEAR_SCRATCH_BYTES, err);
+    if (status != UM_OK) {
+        cpu_close(&cpu->ref.base);
+        return status;
+    }
+    snprintf(cpu->ref.base.name, sizeof(cpu->ref.base.name), "cpu-%s", cpu->kernels->name);
+    snprintf(cpu->ref.base.description, sizeof(cpu->ref.base.description),
+             "cpu-%s, %d threads, tile %zu KiB", cpu->kernels->name, umi_pool_threads(cpu->pool),
+             options->tile_bytes >> 10);
+    *out = &cpu->ref.base;
+    return UM_OK;
+}
