@@ -18,8 +18,8 @@
  *
  * Batch invariance: an output row depends on its own input rows only. Every reduction has one
  * order, fixed by shapes of weights and of the row's own sequence; never by the number of rows in
- * the call or of threads. Comparisons treat ties as "lowest index wins". A NaN stays in the rows
- * that depend on it.
+ * the call or of threads. Comparisons treat ties as "lowest index wins". A NaN input
+ * makes the outputs that depend on it NaN, up to the logits, and touches no other row.
  */
 #ifndef UM_KERNELS_OPS_H
 #define UM_KERNELS_OPS_H
