@@ -67,6 +67,7 @@ um_status um_model_forward(um_model *model, const um_forward_args *args, um_err 
  * are freed by um_model_report_deinit. */
 typedef struct um_model_report {
     const um_family *family; /* NULL: architecture unknown, see `problem` */
+    um_model_defaults defaults;
     char architecture[64];
     um_model_config config;
     size_t tensor_count;
@@ -78,7 +79,11 @@ typedef struct um_model_report {
     const char *dtype_name; /* of the embedding */
     size_t unknown_count;   /* tensors in the files that the family does not use */
     um_err problem;         /* status UM_OK: this checkpoint can be served */
+    char *tensor_problems;  /* every missing or unfit tensor, one per line; owned, or NULL */
+    char *algorithm;        /* storage of defaults.algorithm; owned, or NULL */
 } um_model_report;
+/* What is wrong with the checkpoint goes into the report; fails only when memory is out. */
 um_status um_model_inspect(const char *dir, um_model_report *out, um_err *err);
+void um_model_report_deinit(um_model_report *report);
 
 #endif

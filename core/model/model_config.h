@@ -19,8 +19,9 @@ typedef struct um_model_config {
     int32_t kv_heads;
     int32_t head_dim;
     int32_t mlp_width;
-    int32_t vocab;      /* ids with a meaning */
-    int32_t vocab_rows; /* rows of embedding and head: the logit width */
+    int32_t block_group; /* layers per group in tensor names; 1: no groups */
+    int32_t vocab;       /* ids with a meaning */
+    int32_t vocab_rows;  /* rows of embedding and head: the logit width */
     float norm_eps;
     double rope_theta;
     um_activation activation;
@@ -38,7 +39,8 @@ typedef struct um_model_config {
     int32_t turn_token; /* end of turn, -1 if the family has none */
 } um_model_config;
 
-/* `config` is the parsed config.json. */
+/* Each dimension against its bound and against the others. UM_E_FORMAT or, for what our ops cannot
+ * do, UM_E_UNSUPPORTED; the error names the value. */
 um_status um_model_config_check(const um_model_config *config, um_err *err);
 
 #endif

@@ -5,7 +5,10 @@
  * name and must agree with the shards.
  *
  * Format: https://huggingface.co/docs/safetensors (8-byte little-endian header length, JSON
- * header, then the bytes that data_offsets point into).
+ * header, then the bytes that data_offsets point into, without gaps).
+ *
+ * The files must not shrink while they are open: the kernel answers a read behind the new end with
+ * SIGBUS.
  *
  * Read-only after open: any thread.
  */
@@ -33,9 +36,15 @@ typedef struct um_checkpoint_tensor {
 /* Opens the files of a Hugging Face directory: the index's shards if model.safetensors.index.json
  * exists, else model.safetensors. UM_E_NOT_FOUND, UM_E_FORMAT (file, tensor and reason). */
 um_status um_checkpoint_open(const char *dir, um_checkpoint **out, um_err *err);
+/* One safetensors file that is in memory already, as if it were called `name`. `bytes` is borrowed
+ * until close. For tests and fuzzing: no file is touched. */
+um_status um_checkpoint_parse(const void *bytes, size_t count, const char *name,
+                              um_checkpoint **out, um_err *err);
 void um_checkpoint_close(um_checkpoint *checkpoint);
 
 size_t um_checkpoint_count(const um_checkpoint *checkpoint);
+size_t um_checkpoint_files(const um_checkpoint *checkpoint);
+size_t um_checkpoint_bytes(const um_checkpoint *checkpoint); /* of all files */
 /* In order of name. */
 const um_checkpoint_tensor *um_checkpoint_at(const um_checkpoint *checkpoint, size_t index);
 const um_checkpoint_tensor *um_checkpoint_find(const um_checkpoint *checkpoint, const char *name);

@@ -1,12 +1,13 @@
 /*
  * Tensor names -> packed weights. A family lists which checkpoint tensor plays which role; this
  * module checks presence and shapes (one error names every missing or misshapen tensor), then
- * packs tensor by tensor, giving source pages back after each: peak memory is the packed weights
- * plus the largest tensor.
+ * packs matrix by matrix (q, k, v as one, gate and up as one), giving source pages back after
+ * each: peak memory is the packed weights plus the largest of these.
  */
 #ifndef UM_MODEL_WEIGHTS_H
 #define UM_MODEL_WEIGHTS_H
 
+#include "core/base/buf.h"
 #include "core/model/model_config.h"
 #include "core/model/safetensors.h"
 
@@ -57,6 +58,8 @@ typedef struct um_tensor_list {
 um_status um_tensor_list_add(um_tensor_list *list, um_role role, int32_t layer, int64_t rows,
                              int64_t cols, um_err *err, const char *name, ...) UM_PRINTF(7, 8);
 void um_tensor_list_deinit(um_tensor_list *list);
+/* Elements of all listed tensors: a tied head counts once. */
+uint64_t um_tensor_list_parameters(const um_tensor_list *list);
 
 typedef struct um_layer_weights {
     um_tensor attention_norm; /* [1][d] f32 */
@@ -77,15 +80,40 @@ typedef struct um_weights {
     size_t bytes; /* all packed weights and tables */
 } um_weights;
 
-/* Called after each tensor with the share loaded, 0..1; returns false to give up (UM_E_CANCELLED). */
+/* Compares the list with what the checkpoint has. UM_E_FORMAT names every missing or misshapen
+ * tensor as far as the message reaches; `problems` (may be NULL) gets all, one per line. */
+um_status um_weights_check(const um_checkpoint *checkpoint, const um_tensor_list *list,
+                           um_buf *problems, um_err *err);
+/* Tensors of the checkpoint that the list does not use, and the first names of them (may be NULL).
+ * The list must have passed um_weights_check. */
+size_t um_weights_unknown(const um_checkpoint *checkpoint, const um_tensor_list *list,
+                          um_buf *first_names);
+
+/* Where contents come from: a checkpoint, or a generator (synthetic.h). */
+typedef struct um_tensor_source {
+    /* A host tensor of the need's shape, in f32, bf16 or f16, aligned to its element. */
+    um_status (*get)(const void *context, const um_tensor_need *need, um_tensor *out, um_err *err);
+    /* `tensor` came from get and is not read any more. */
+    void (*release)(const void *context, const um_tensor_need *need, um_tensor *tensor);
+    const void *context; /* borrowed */
+} um_tensor_source;
+/* The list must have passed um_weights_check. */
+um_tensor_source um_checkpoint_source(const um_checkpoint *checkpoint);
+
+/* Called after each packed matrix with the share loaded, 0..1; returns false to give up
+ * (UM_E_CANCELLED). */
 typedef bool (*um_load_progress_fn)(void *context, double share);
 
-um_status um_weights_check(const um_checkpoint *checkpoint, const um_tensor_list *list,
-                           um_err *err);
-um_status um_weights_load(um_backend *backend, const um_model_config *config,
-                          const um_checkpoint *checkpoint, const um_tensor_list *list,
-                          um_dtype precision, um_load_progress_fn progress, void *context,
-                          um_weights *out, um_err *err);
+typedef struct um_weights_load_args {
+    const um_model_config *config;
+    const um_tensor_list *list;
+    const um_tensor_source *source;
+    um_dtype precision;           /* UM_F32 or UM_BF16 */
+    um_load_progress_fn progress; /* may be NULL */
+    void *progress_context;
+} um_weights_load_args;
+um_status um_weights_load(um_backend *backend, const um_weights_load_args *args, um_weights *out,
+                          um_err *err);
 void um_weights_deinit(um_backend *backend, um_weights *weights);
 
 #endif

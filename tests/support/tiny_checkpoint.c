@@ -38,13 +38,18 @@ static uint16_t f32_to_f16(float value)
     return (uint16_t)((signbit(value) ? 0x8000 : 0) + ((exponent + 14) << 10) + (int)significand);
 }
 
-static float rounded(float value, um_dtype dtype)
+static float round_once(float value, um_dtype dtype)
 {
     if (dtype == UM_BF16)
         return um_bf16_to_f32(um_f32_to_bf16(value));
     if (dtype == UM_F16)
         return um_f16_to_f32(f32_to_f16(value));
     return value;
+}
+
+static float rounded(float value, const um_tiny_options *o)
+{
+    return round_once(round_once(value, o->rounded_to), o->dtype);
 }
 
 um_tiny_options um_tiny_resolve(const um_tiny_options *options)
@@ -66,7 +71,7 @@ um_tiny_options um_tiny_resolve(const um_tiny_options *options)
 
 typedef struct builder {
     um_tiny *tiny;
-    um_dtype dtype;
+    const um_tiny_options *options;
     char prefix[64]; /* "model.transformer.blocks.0." */
 } builder;
 
@@ -87,7 +92,7 @@ static um_tiny_tensor *add(builder *b, uint32_t number, int64_t rows, int64_t co
     for (int64_t k = 0; k < elements; k++) {
         double v = hash(number, (uint32_t)k) / 2147483648.0 - 1.0;
 
-        tensor->values[k] = rounded((float)(is_norm ? 1.0 + 0.1 * v : 0.8 * v), b->dtype);
+        tensor->values[k] = rounded((float)(is_norm ? 1.0 + 0.1 * v : 0.8 * v), b->options);
     }
     return tensor;
 }
@@ -133,7 +138,7 @@ void um_tiny_init(um_tiny *tiny, const um_tiny_options *options)
 {
     um_tiny_options o = um_tiny_resolve(options);
     uint32_t number_last = 1 + 9 * (uint32_t)o.layers;
-    builder b = {.tiny = tiny, .dtype = o.dtype, .prefix = "model.transformer."};
+    builder b = {.tiny = tiny, .options = &o, .prefix = "model.transformer."};
     builder root = b;
 
     tiny->count = 0;
@@ -150,10 +155,10 @@ void um_tiny_init(um_tiny *tiny, const um_tiny_options *options)
         for (int32_t i = 0; i < o.width; i++) {
             float *value = &head->values[UM_TINY_MASK * o.width + i];
 
-            *value = rounded((float)(o.mask_head_scale * (double)*value), o.dtype);
+            *value = rounded((float)(o.mask_head_scale * (double)*value), &o);
         }
     }
-    if (o.linear_bias)
+    if (o.linear_bias && !o.tied_head)
         add(&root, NUMBER_EXTRA - 1, 0, o.embedding_size, "ff_out.bias");
 }
 

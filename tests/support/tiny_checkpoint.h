@@ -38,9 +38,10 @@ typedef struct um_tiny_options {
     int32_t embedding_size;   /* rows of embedding and head: 40, the vocabulary */
     int32_t block_group_size; /* 1; more changes tensor names */
     um_dtype dtype;           /* UM_F32, UM_BF16 or UM_F16 */
+    um_dtype rounded_to;      /* values are rounded to this first: equal numbers in a wider file */
     int32_t shards; /* 1: model.safetensors; more: an index, neighbouring tensors in other shards */
     bool qkv_bias;
-    bool linear_bias; /* every linear, q, k, v and head included */
+    bool linear_bias; /* every linear: q, k, v and an untied head included */
     bool qk_norm;
     bool tied_head;
     bool scale_logits;
