@@ -92,13 +92,12 @@ class Source:
 
 
 def _masked_positions(row, canvas, t, rng):
-    """Canvas positions to mask and, of those, the ones to learn."""
-    if not row.blockwise or canvas <= BLOCK:
-        chosen = [i for i in range(canvas) if rng.random() < t]
-        return chosen, chosen
-    start = BLOCK * rng.randrange((len(row.text) - 1) // BLOCK + 1)
-    stop = min(start + BLOCK, canvas)
-    chosen = [i for i in range(start, stop) if rng.random() < t]
+    """Canvas positions to mask and, of those, the ones to learn: at least one."""
+    start, stop = 0, canvas
+    if row.blockwise and canvas > BLOCK:
+        start = BLOCK * rng.randrange((len(row.text) - 1) // BLOCK + 1)
+        stop = min(start + BLOCK, canvas)
+    chosen = [i for i in range(start, stop) if rng.random() < t] or [rng.randrange(start, stop)]
     return chosen + list(range(stop, canvas)), chosen
 
 

@@ -87,6 +87,7 @@ def test_batches_repeat_and_hide_only_the_canvas(tokenizer_path):
         assert torch.equal(ids, other[0]) and torch.equal(target, other[2])
         assert (ids.flatten()[index] == vocabulary.MASK).all()
         assert (target != vocabulary.MASK).all() and len(weight) == len(index)
+        assert len(index) >= len(ids)      # every row has something to learn
 
 
 def test_a_cut_run_goes_on_exactly(tokenizer_path, tmp_path):
