@@ -7,7 +7,7 @@
  * post-processor TemplateProcessing or ByteLevel, decoder ByteLevel. Anything else is refused at
  * load with the file, the key and the value.
  *
- * Read-only after load: any thread, except that encoding uses a um_encoder (scratch) of the thread.
+ * Read-only after load, and every call keeps its scratch to itself: any threads at once.
  */
 #ifndef UM_TEXT_TOKENIZER_H
 #define UM_TEXT_TOKENIZER_H
@@ -33,14 +33,17 @@ void um_tokenizer_close(um_tokenizer *tokenizer);
 
 enum {
     /* Text that spells a special token becomes that token. Off for anything a user wrote: user
-     * text can never become a special token, the mask included. */
+     * text can never become a special token, the mask included. Added tokens that the file does
+     * not call special ("<think>") are ordinary vocabulary and parsed either way, as in the
+     * reference with encode_special_tokens. */
     UM_ENCODE_PARSE_SPECIAL = 1,
     /* Apply the file's post_processor (a beginning-of-text token, usually none). */
     UM_ENCODE_POST_PROCESS = 2,
 };
 
 /* Appends the ids of `text` (UTF-8, may hold NUL) to `ids`. Invalid UTF-8 is UM_E_VALUE. Stops with
- * UM_E_CONTEXT_LENGTH once more than ids_max ids are in `ids`. O(n log n) for any text. */
+ * UM_E_CONTEXT_LENGTH once more than ids_max ids are in `ids`. On failure `ids` is as before.
+ * O(n log n) for any text under the regexes of the supported models. */
 um_status um_tokenizer_encode(const um_tokenizer *tokenizer, const char *text, size_t length,
                               unsigned flags, size_t ids_max, um_ids *ids, um_err *err);
 
@@ -55,7 +58,6 @@ size_t um_tokenizer_bytes_max(const um_tokenizer *tokenizer); /* longest token *
 
 /* Whole decode: bytes of all tokens joined, then invalid UTF-8 replaced by U+FFFD as Rust's
  * from_utf8_lossy does. */
-
 um_status um_tokenizer_decode(const um_tokenizer *tokenizer, const int32_t *ids, size_t count,
                               bool skip_special, um_buf *out, um_err *err);
 
