@@ -1,0 +1,317 @@
+/*
+ * Which scored rows are committed: the tables of Fast-dLLM, ties, what lies outside every rule, and
+ * thousands of random cases against a naive selection written from the published code.
+ */
+#include "tests/ops/ops_fixture.h"
+
+#define SELECT_ROWS 200
+#define SELECT_RULES 4
+
+/* Positions of the rows, deliberately not their indices. */
+static int32_t position_of(int32_t row)
+{
+    return 5 + 3 * row;
+}
+
+typedef struct selection {
+    um_commit commits[SELECT_ROWS];
+    int32_t counts[SELECT_RULES];
+} selection;
+
+/* Entries that no rule writes keep all-ones bytes. */
+static void run_select(um_backend *backend, const float *confidences, int32_t rows,
+                       const um_select_rule *rules, int32_t rule_count, selection *out)
+{
+    int32_t tokens[SELECT_ROWS] = {0};
+    um_score_row score_rows[SELECT_ROWS] = {{0}};
+    um_tensor token_row = um_tensor_host(UM_I32, 1, rows, tokens);
+    um_tensor confidence_row = um_tensor_host(UM_F32, 1, rows, confidences);
+    um_tensor row_array =
+        um_tensor_host(UM_BYTES, 1, rows * (int64_t)sizeof(um_score_row), score_rows);
+    um_tensor rule_array =
+        um_tensor_host(UM_BYTES, 1, rule_count * (int64_t)sizeof(um_select_rule), rules);
+    um_tensor commits = um_tensor_host(UM_BYTES, 1, sizeof(out->commits), out->commits);
+    um_tensor counts = um_tensor_host(UM_I32, 1, rule_count, out->counts);
+    um_select_args args = {.tokens = &token_row,
+                           .confidences = &confidence_row,
+                           .score_rows = &row_array,
+                           .rules = &rule_array,
+                           .rule_count = rule_count,
+                           .commits = &commits,
+                           .counts = &counts};
+    um_err err = {0};
+
+    memset(out, 0xff, sizeof(*out));
+    for (int32_t r = 0; r < rows; r++) {
+        tokens[r] = 1000 + r;
+        score_rows[r] = (um_score_row){.position = position_of(r), .rule = -1};
+    }
+    UM_CHECK_OK(um_op_select(backend, &args, &err), err);
+}
+
+/* Commits of one rule are exactly the rows marked in `wanted`, in ascending position. */
+static bool selected(const selection *got, const um_select_rule *rule, int32_t index,
+                     const float *confidences, const bool *wanted)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < rule->rows; i++) {
+        const um_commit *commit = &got->commits[rule->first + n];
+        int32_t row = rule->first + i;
+
+        if (!wanted[i])
+            continue;
+        if (n >= got->counts[index] || commit->sequence != rule->sequence ||
+            commit->position != position_of(row) || commit->token != 1000 + row ||
+            memcmp(&commit->confidence, &confidences[row], sizeof(float)) != 0)
+            return false;
+        n++;
+    }
+    for (int32_t i = n; i < rule->rows; i++) /* the rest of the rule's room is untouched */
+        if (got->commits[rule->first + i].sequence != -1)
+            return false;
+    return n == got->counts[index];
+}
+
+static void expect(const ops_backends *backends, const float *confidences, um_select_rule rule,
+                   const char *wanted, const char *file, int line)
+{
+    bool marks[SELECT_ROWS];
+
+    rule.rows = (int32_t)strlen(wanted);
+    rule.sequence = 7;
+    for (int32_t i = 0; i < rule.rows; i++)
+        marks[i] = wanted[i] == 'x';
+    for (int b = 0; b < backends->count; b++) {
+        selection got;
+
+        run_select(backends->at[b], confidences, rule.rows, &rule, 1, &got);
+        um_test_count();
+        if (!selected(&got, &rule, 0, confidences, marks))
+            um_test_fail(file, line, "%s: not '%s' but %d commits", backends->label[b], wanted,
+                         (int)got.counts[0]);
+    }
+}
+/* `wanted` has an x for each row to be committed. */
+#define EXPECT(confidences, rule, wanted)                                                          \
+    expect(&backends, (confidences), (rule), (wanted), __FILE__, __LINE__)
+
+static um_select_rule quota(int32_t count)
+{
+    return (um_select_rule){.kind = UM_SELECT_COUNT, .count = count};
+}
+static um_select_rule threshold(float value)
+{
+    return (um_select_rule){.kind = UM_SELECT_THRESHOLD, .count = 1, .threshold = value};
+}
+static um_select_rule factor(float value, bool quirk)
+{
+    return (um_select_rule){
+        .kind = UM_SELECT_FACTOR, .count = 1, .factor = value, .factor_quirk = quirk};
+}
+
+/* Sorted confidences and how many are committed: threshold 0.9; factor 1 as in the later Fast-dLLM
+ * code (a failing last rank passes); factor 1 strictly. */
+static void fast_dllm_table(void)
+{
+    static const float a[] = {0.95f, 0.90f, 0.60f, 0.30f}, b[] = {0.95f, 0.90f, 0.80f, 0.30f};
+    static const float c[] = {0.50f, 0.50f}, d[] = {0.10f};
+    static const float shuffled[] = {0.30f, 0.90f, 0.95f, 0.80f};
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    EXPECT(a, threshold(0.9f), "xx--");
+    EXPECT(b, threshold(0.9f), "xx--");
+    EXPECT(c, threshold(0.9f), "x-");
+    EXPECT(d, threshold(0.9f), "x");
+    EXPECT(a, factor(1, true), "xx--");
+    EXPECT(b, factor(1, true), "xxxx");
+    EXPECT(c, factor(1, true), "xx");
+    EXPECT(d, factor(1, true), "x");
+    EXPECT(a, factor(1, false), "xx--");
+    EXPECT(b, factor(1, false), "xxx-");
+    EXPECT(c, factor(1, false), "x-");
+    EXPECT(d, factor(1, false), "x");
+    EXPECT(shuffled, threshold(0.9f), "-xx-");
+    EXPECT(shuffled, factor(1, false), "-xxx");
+    ops_close(&backends);
+}
+
+static void quota_takes_the_most_confident(void)
+{
+    static const float w[] = {0.2f, 0.9f, 0.5f, 0.9f, 0.7f};
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    EXPECT(w, quota(0), "-----");
+    EXPECT(w, quota(1), "-x---");
+    EXPECT(w, quota(2), "-x-x-");
+    EXPECT(w, quota(3), "-x-xx");
+    EXPECT(w, quota(5), "xxxxx");
+    EXPECT(w, quota(9), "xxxxx");
+    EXPECT(w, quota(3), "");
+    ops_close(&backends);
+}
+
+static void ties_go_to_the_lowest_position(void)
+{
+    static const float equal[] = {0.25f, 0.25f, 0.25f, 0.25f, 0.25f};
+    static const float zeros[] = {0.0f, 0.0f, -0.0f, 0.5f, 0.0f};
+    static const float zero_signs[] = {-0.0f, 0.0f};
+    static const float nans[] = {NAN, 0.0f, -1.0f, NAN, 0.5f};
+    static const float infinities[] = {-INFINITY, NAN, INFINITY, 1.0f};
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    EXPECT(equal, quota(3), "xxx--");
+    EXPECT(equal, threshold(0.9f), "x----");
+    EXPECT(equal, threshold(0.25f), "xxxxx");
+    EXPECT(zeros, quota(3), "xx-x-");
+    EXPECT(zeros, quota(4), "xxxx-");
+    EXPECT(zero_signs, quota(1), "x-");
+    /* a NaN confidence is the least, and passes no rule */
+    EXPECT(nans, quota(3), "-xx-x");
+    EXPECT(nans, quota(4), "xxx-x");
+    EXPECT(nans, threshold(-2.0f), "-xx-x");
+    EXPECT(infinities, quota(3), "x-xx");
+    ops_close(&backends);
+}
+
+static void minimum_holds_for_every_kind(void)
+{
+    static const float w[] = {0.1f, 0.3f, 0.2f, 0.97f};
+    um_select_rule at_least = threshold(0.9f);
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    at_least.count = 2;
+    EXPECT(w, at_least, "-x-x");
+    at_least.count = 0;
+    at_least.threshold = 0.99f;
+    EXPECT(w, at_least, "----");
+    at_least = factor(0.01f, false);
+    at_least.count = 3;
+    EXPECT(w, at_least, "-xxx");
+    at_least.factor_quirk = true;
+    EXPECT(w, at_least, "xxxx");
+    ops_close(&backends);
+}
+
+/* Several requests in one call, with rows between them that belong to none. */
+static void sequences_do_not_mix(void)
+{
+    static const float w[] = {0.9f, 0.1f, 0.8f, 0.99f, 0.3f, 0.4f, 0.5f, 0.6f};
+    const um_select_rule rules[] = {
+        {.first = 4, .rows = 3, .kind = UM_SELECT_COUNT, .count = 2, .sequence = 30},
+        {.first = 0, .rows = 3, .kind = UM_SELECT_THRESHOLD, .count = 1, .threshold = 0.85f},
+        {.first = 8, .rows = 0, .kind = UM_SELECT_COUNT, .count = 1, .sequence = 2},
+    };
+    static const bool first[] = {false, true, true}, second[] = {true, false, false};
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++) {
+        selection got;
+
+        run_select(backends.at[b], w, 8, rules, 3, &got);
+        UM_CHECK(selected(&got, &rules[0], 0, w, first));
+        UM_CHECK(selected(&got, &rules[1], 1, w, second));
+        UM_CHECK_INT(got.counts[2], 0);
+        UM_CHECK_INT(got.counts[3], -1); /* no fourth rule */
+        UM_CHECK_INT(got.commits[3].sequence, -1);
+        UM_CHECK_INT(got.commits[7].sequence, -1);
+    }
+    ops_close(&backends);
+}
+
+/* ---- random cases ----------------------------------------------------------------------------- */
+
+/* Rank of each row by counting who comes before it: no sort. */
+static int32_t rank_of(const float *w, int32_t rows, int32_t row)
+{
+    int32_t rank = 1;
+
+    for (int32_t i = 0; i < rows; i++)
+        rank += w[i] > w[row] || (w[i] == w[row] && i < row);
+    return rank;
+}
+
+/* NVlabs/Fast-dLLM generate.py and its copies: walk down the sorted list until a limit fails. */
+static int32_t naive_count(const um_select_rule *rule, const double *sorted)
+{
+    int32_t n = rule->rows, top;
+
+    if (rule->kind == UM_SELECT_COUNT)
+        return rule->count < n ? rule->count : n;
+    for (top = 0; top < n; top++) {
+        double limit = rule->kind == UM_SELECT_THRESHOLD ? (double)rule->threshold
+                                                         : 1 - (double)rule->factor / (top + 2);
+
+        if (top > 0 && sorted[top] < limit)
+            break;
+    }
+    if (rule->kind == UM_SELECT_FACTOR && rule->factor_quirk && top == n - 1)
+        top++;
+    return top;
+}
+
+/* Confidences are multiples of 1/64, so that ties abound and both forms of the factor rule are
+ * exact. */
+static void random_case(const ops_backends *backends, uint32_t seed)
+{
+    static const float factors[] = {0.5f, 1, 1.5f, 2};
+    uint32_t draw = (uint32_t)(1000 * (1 + (double)ops_uniform(seed, 900)));
+    um_select_rule rule = {.rows = 1 + (int32_t)(draw % SELECT_ROWS),
+                           .kind = (int32_t)(seed % 3),
+                           .count = 1 + (int32_t)(seed % 3 ? 0 : draw % 20),
+                           .threshold = (float)(draw % 64) / 64,
+                           .factor = factors[draw % 4],
+                           .factor_quirk = seed % 2,
+                           .sequence = 1};
+    float w[SELECT_ROWS];
+    double sorted[SELECT_ROWS];
+    bool wanted[SELECT_ROWS];
+    int32_t count;
+
+    if (seed % 5 == 0)
+        rule.rows = 1 + rule.rows % 4;
+    for (int32_t i = 0; i < rule.rows; i++) {
+        float u = 0.5f + 0.5f * ops_uniform(seed, (uint32_t)i);
+
+        w[i] = floorf(64 * (seed % 4 < 2 ? sqrtf(sqrtf(u)) : u)) / 64;
+    }
+    for (int32_t i = 0; i < rule.rows; i++)
+        sorted[rank_of(w, rule.rows, i) - 1] = (double)w[i];
+    count = naive_count(&rule, sorted);
+    for (int32_t i = 0; i < rule.rows; i++)
+        wanted[i] = rank_of(w, rule.rows, i) <= count;
+    for (int b = 0; b < backends->count; b++) {
+        selection got;
+
+        run_select(backends->at[b], w, rule.rows, &rule, 1, &got);
+        um_test_count();
+        if (!selected(&got, &rule, 0, w, wanted))
+            um_test_fail(__FILE__, __LINE__, "%s: seed %u: %d commits, expected %d",
+                         backends->label[b], seed, (int)got.counts[0], (int)count);
+    }
+}
+
+static void random_cases_match_the_published_loop(void)
+{
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    for (uint32_t seed = 0; seed < 3000; seed++)
+        random_case(&backends, seed);
+    ops_close(&backends);
+}
+
+static const um_test tests[] = {
+    {"fast_dllm_table", fast_dllm_table, 0},
+    {"quota_takes_the_most_confident", quota_takes_the_most_confident, 0},
+    {"ties_go_to_the_lowest_position", ties_go_to_the_lowest_position, 0},
+    {"minimum_holds_for_every_kind", minimum_holds_for_every_kind, 0},
+    {"sequences_do_not_mix", sequences_do_not_mix, 0},
+    {"random_cases_match_the_published_loop", random_cases_match_the_published_loop, 0},
+};
+UM_TEST_MAIN(tests)
