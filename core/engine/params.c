@@ -57,6 +57,28 @@ static um_status check_ranges(const um_params_given *given, int32_t context_max,
     return status;
 }
 
+um_status um_params_limits_check(const um_params_limits *limits, um_err *err)
+{
+    const um_model_defaults *defaults = &limits->defaults;
+
+    UM_ASSERT(limits->context_max > 0);
+    if (!um_policy_find(defaults->algorithm))
+        return um_fail(err, UM_E_UNSUPPORTED,
+                       "the model recommends algorithm \"%.64s\"; known are: %s",
+                       defaults->algorithm, um_policy_names());
+    if (defaults->block_length < 1 || defaults->max_tokens < 1)
+        return um_fail(err, UM_E_FORMAT,
+                       "the model recommends block_length %d and max_tokens %d; the minimum is 1",
+                       defaults->block_length, defaults->max_tokens);
+    if (defaults->steps_per_block < 0 || defaults->steps_per_block > UM_STEPS_PER_BLOCK_MAX)
+        return um_fail(err, UM_E_FORMAT, "the model recommends steps_per_block %d; 0 to %d",
+                       defaults->steps_per_block, UM_STEPS_PER_BLOCK_MAX);
+    if (!(defaults->temperature >= 0 && defaults->temperature <= (float)UM_TEMPERATURE_MAX))
+        return um_fail(err, UM_E_FORMAT, "the model recommends temperature %g; 0 to %g",
+                       (double)defaults->temperature, UM_TEMPERATURE_MAX);
+    return UM_OK;
+}
+
 /* Request over implication over the model's own; NULL only when the request names an unknown one. */
 static const um_policy *choose_policy(const um_params_given *given, const um_params_limits *limits)
 {
@@ -69,7 +91,7 @@ static const um_policy *choose_policy(const um_params_given *given, const um_par
     if (given->has_factor)
         return um_policy_find("factor");
     policy = um_policy_find(limits->defaults.algorithm);
-    UM_ASSERT(policy); /* families and model files name policies of the table */
+    UM_ASSERT(policy); /* um_params_limits_check */
     return policy;
 }
 
@@ -181,7 +203,6 @@ um_status um_params_resolve(const um_params_given *given, const um_params_limits
     um_status status = um_params_check(given, limits, err);
 
     UM_ASSERT(prompt_tokens >= 0);
-    UM_ASSERT(limits->defaults.block_length > 0 && limits->defaults.max_tokens > 0);
     if (status == UM_OK)
         status =
             resolve_budget(given, limits, prompt_tokens, prompt_field, &params.max_tokens, err);

@@ -78,6 +78,11 @@ typedef struct um_params_limits {
     int32_t context_max;
 } um_params_limits;
 
+/* A model's recommendation comes from files beside the checkpoint: check it once at start. It names
+ * a policy of the table and its numbers are within the ranges of requests. UM_E_UNSUPPORTED,
+ * UM_E_FORMAT. */
+um_status um_params_limits_check(const um_params_limits *limits, um_err *err);
+
 /* Range checks and conflicts that need no prompt: run before it is encoded. */
 um_status um_params_check(const um_params_given *given, const um_params_limits *limits,
                           um_err *err);
