@@ -1,8 +1,9 @@
 #include "tests/golden/oracle.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "core/base/mem.h"
 
 #define EPSILON 1e-5
 #define THETA 5e5
@@ -18,7 +19,7 @@ typedef struct oracle {
 
 static double *doubles(int64_t count)
 {
-    double *block = calloc((size_t)count, sizeof(*block));
+    double *block = um_mem_calloc((size_t)count, sizeof(*block));
 
     UM_ASSERT(block != NULL);
     return block;
@@ -107,7 +108,7 @@ static void project(oracle *w, int32_t layer, int64_t row)
     round_all(w->compute, q, w->d);
     round_all(w->compute, k, w->k);
     round_all(w->compute, w->values + row * w->k, w->k);
-    free(h);
+    um_mem_free(h);
 }
 
 static void attend_head(const oracle *w, int64_t row, int64_t head, double *out)
@@ -131,7 +132,7 @@ static void attend_head(const oracle *w, int64_t row, int64_t head, double *out)
             out[i] += round_to(w->compute, scores[j]) / sum * w->values[j * w->k + at + i];
     }
     round_all(w->compute, out, w->dim);
-    free(scores);
+    um_mem_free(scores);
 }
 
 static double activate(const char *name, double x)
@@ -169,11 +170,11 @@ static void finish(oracle *w, int32_t layer, int64_t row)
            w->d, w->m, added);
     for (int64_t i = 0; i < w->d; i++)
         x[i] += added[i];
-    free(attended);
-    free(added);
-    free(h);
-    free(gate);
-    free(up);
+    um_mem_free(attended);
+    um_mem_free(added);
+    um_mem_free(h);
+    um_mem_free(gate);
+    um_mem_free(up);
 }
 
 static void head(const oracle *w, int64_t row, double *logits)
@@ -190,7 +191,7 @@ static void head(const oracle *w, int64_t row, double *logits)
     if (w->o.scale_logits)
         for (int64_t v = 0; v < w->o.embedding_size; v++)
             logits[v] /= sqrt((double)w->d);
-    free(h);
+    um_mem_free(h);
 }
 
 void um_oracle_logits(const um_tiny_options *options, um_dtype compute, const int32_t *ids,
@@ -222,9 +223,9 @@ void um_oracle_logits(const um_tiny_options *options, um_dtype compute, const in
     }
     for (int64_t i = 0; i < wanted_count; i++)
         head(&w, wanted[i], logits + i * w.o.embedding_size);
-    free(w.x);
-    free(w.q);
-    free(w.keys);
-    free(w.values);
+    um_mem_free(w.x);
+    um_mem_free(w.q);
+    um_mem_free(w.keys);
+    um_mem_free(w.values);
     um_tiny_deinit(&w.tiny);
 }

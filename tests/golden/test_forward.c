@@ -3,8 +3,7 @@
  * oracle in double precision (oracle.h) for every variant that has none. Every backend and
  * instruction set that this machine can open is held to the same numbers.
  */
-#include <stdlib.h>
-
+#include "core/base/mem.h"
 #include "core/model/model.h"
 #include "tests/golden/oracle.h"
 #include "tests/support/temp_dir.h"
@@ -45,7 +44,7 @@ typedef struct packed {
 
 static packed *pack(void)
 {
-    packed *rows = calloc(1, sizeof(*rows));
+    packed *rows = um_mem_calloc(1, sizeof(*rows));
 
     UM_ASSERT(rows != NULL);
     return rows;
@@ -76,7 +75,7 @@ static void score(um_model *model, const um_tensor *hidden, float *logits)
     um_backend *backend = um_model_backend(model);
     const um_model_config *config = &um_model_get_info(model)->config;
     int64_t rows = hidden->rows, vocab = config->vocab_rows;
-    um_score_row *score_rows = calloc((size_t)rows, sizeof(*score_rows));
+    um_score_row *score_rows = um_mem_calloc((size_t)rows, sizeof(*score_rows));
     um_score_rule rule = {.banned = {-1, -1}, .uncounted = {-1, -1}};
     um_tensor device_rows, device_rules, tokens, confidences, out;
     um_err err = {0};
@@ -104,7 +103,7 @@ static void score(um_model *model, const um_tensor *hidden, float *logits)
     um_tensor_destroy(backend, &tokens);
     um_tensor_destroy(backend, &confidences);
     um_tensor_destroy(backend, &out);
-    free(score_rows);
+    um_mem_free(score_rows);
 }
 
 /* Logits of the wanted rows. */
@@ -114,7 +113,7 @@ static void run_model(um_model *model, const packed *rows, const int32_t *wanted
     um_backend *backend = um_model_backend(model);
     const um_model_info *info = um_model_get_info(model);
     int64_t count = rows->cu_seqlens[rows->sequence_count];
-    int32_t *positions = calloc((size_t)count, sizeof(*positions));
+    int32_t *positions = um_mem_calloc((size_t)count, sizeof(*positions));
     um_tensor ids, device_positions, gather, hidden;
     um_err err = {0};
     um_forward_args args = {.ids = &ids,
@@ -140,7 +139,7 @@ static void run_model(um_model *model, const packed *rows, const int32_t *wanted
     um_tensor_destroy(backend, &device_positions);
     um_tensor_destroy(backend, &gather);
     um_tensor_destroy(backend, &hidden);
-    free(positions);
+    um_mem_free(positions);
 }
 
 /* A checkpoint of these options on this backend. */
@@ -173,7 +172,7 @@ static void logits_of(const um_tiny_options *options, um_backend *backend, um_pr
     pack_sequence(rows, ids, count);
     run_model(model, rows, wanted, count, logits);
     um_model_close(model);
-    free(rows);
+    um_mem_free(rows);
 }
 
 static int32_t argmax(const float *row, int32_t count)
@@ -287,7 +286,7 @@ static void left_padded_batches_are_ragged_packing(void)
         UM_CHECK_NEAR(beside[4 * UM_TINY_VOCAB + i], published_table[0].row_4[i],
                       PUBLISHED_TOLERANCE);
     um_backend_close(backend);
-    free(rows);
+    um_mem_free(rows);
 }
 
 /* ---- variants against the oracle ----------------------------------------------------------- */
@@ -428,9 +427,9 @@ static void check_packing(um_backend *backend, um_precision precision)
     run_model(model, second, wanted, B, alone + A * UM_TINY_VOCAB);
     UM_CHECK(memcmp(together, alone, sizeof(alone)) == 0);
     um_model_close(model);
-    free(both);
-    free(first);
-    free(second);
+    um_mem_free(both);
+    um_mem_free(first);
+    um_mem_free(second);
 }
 
 static void packed_sequences_equal_each_alone_bit_for_bit(void)
@@ -474,7 +473,7 @@ static void rotary_angles_hold_to_position_4095(void)
             um_model_close(model);
         }
         um_backend_close(backend);
-        free(rows);
+        um_mem_free(rows);
     }
 }
 

@@ -3,10 +3,10 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/mem.h"
 
 #define TENSORS_MAX 4096
 #define NUMBER_EXTRA 1000
@@ -87,7 +87,7 @@ static um_tiny_tensor *add(builder *b, uint32_t number, int64_t rows, int64_t co
     snprintf(tensor->name, sizeof(tensor->name), "%s%s", b->prefix, leaf);
     tensor->rows = rows;
     tensor->cols = cols;
-    tensor->values = calloc((size_t)elements, sizeof(float));
+    tensor->values = um_mem_calloc((size_t)elements, sizeof(float));
     UM_ASSERT(tensor->values != NULL);
     for (int64_t k = 0; k < elements; k++) {
         double v = hash(number, (uint32_t)k) / 2147483648.0 - 1.0;
@@ -142,7 +142,7 @@ void um_tiny_init(um_tiny *tiny, const um_tiny_options *options)
     builder root = b;
 
     tiny->count = 0;
-    tiny->items = calloc(TENSORS_MAX, sizeof(*tiny->items));
+    tiny->items = um_mem_calloc(TENSORS_MAX, sizeof(*tiny->items));
     UM_ASSERT(tiny->items != NULL);
     add(&root, 0, o.embedding_size, o.width, "wte.weight");
     for (int32_t block = 0; block < o.layers; block++)
@@ -165,8 +165,8 @@ void um_tiny_init(um_tiny *tiny, const um_tiny_options *options)
 void um_tiny_deinit(um_tiny *tiny)
 {
     for (size_t i = 0; i < tiny->count; i++)
-        free(tiny->items[i].values);
-    free(tiny->items);
+        um_mem_free(tiny->items[i].values);
+    um_mem_free(tiny->items);
     *tiny = (um_tiny){0};
 }
 
