@@ -27,14 +27,24 @@ static um_status join(const char *dir, const char *name, char *path, um_err *err
 
 /* ---- config.json --------------------------------------------------------------------------- */
 
-static um_status understand_config(const um_json *config, um_model_dir *out, um_err *err)
+/* For display: cut to fit, and nothing that a terminal would act on. */
+static void copy_architecture(const um_json *config, char *out, size_t bytes)
 {
     const um_json *first = um_json_element(um_json_member(config, "architectures"), 0);
+
+    if (um_json_kind_of(first) != UM_JSON_STRING)
+        return;
+    snprintf(out, bytes, "%s", um_json_string_value(first, NULL));
+    for (char *c = out; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+}
+
+static um_status understand_config(const um_json *config, um_model_dir *out, um_err *err)
+{
     um_status status;
 
-    if (um_json_kind_of(first) == UM_JSON_STRING)
-        snprintf(out->architecture, sizeof(out->architecture), "%s",
-                 um_json_string_value(first, NULL));
+    copy_architecture(config, out->architecture, sizeof(out->architecture));
     status = um_family_find(config, &out->family, err);
     if (status != UM_OK)
         return status;
