@@ -56,9 +56,15 @@ static um_status inspect(const char *dir, inspection *out, um_err *err)
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
-static double gib(size_t bytes)
+static void append_bytes(um_buf *out, size_t bytes)
 {
-    return (double)bytes / (double)((size_t)1 << 30);
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes / 1024.0;
+    size_t unit = 0;
+
+    for (; value >= 1024.0 && unit + 1 < UM_COUNT_OF(units); unit++)
+        value /= 1024.0;
+    um_buf_printf(out, "%.1f %s", value, units[unit]);
 }
 
 static void row(um_buf *out, const char *name)
@@ -90,14 +96,17 @@ static void write_model_text(const um_model_report *report, um_buf *out)
         row(out, "parameters");
         um_buf_printf(out, "%llu\n", (unsigned long long)report->parameters);
         row(out, "memory");
-        um_buf_printf(out, "weights %.3f GiB in f32, %.3f GiB in bf16\n",
-                      gib(report->need_f32_bytes), gib(report->need_bf16_bytes));
+        append_bytes(out, report->need_f32_bytes);
+        um_buf_text(out, " of weights in f32, ");
+        append_bytes(out, report->need_bf16_bytes);
+        um_buf_text(out, " in bf16\n");
     }
     if (report->file_count > 0) {
         row(out, "files");
-        um_buf_printf(out, "%zu, %.3f GiB, %zu tensors (%zu unused), stored as %s\n",
-                      report->file_count, gib(report->checkpoint_bytes), report->tensor_count,
-                      report->unknown_count, report->dtype_name);
+        um_buf_printf(out, "%zu of ", report->file_count);
+        append_bytes(out, report->checkpoint_bytes);
+        um_buf_printf(out, " in all, %zu tensors (%zu unused), stored as %s\n",
+                      report->tensor_count, report->unknown_count, report->dtype_name);
     }
 }
 
@@ -195,7 +204,7 @@ static void write_json(const inspection *found, um_buf *out)
 
     um_buf_printf(out, "{\"servable\":%s", found->problem.status == UM_OK ? "true" : "false");
     member_text(out, "problem", found->problem.status == UM_OK ? NULL : found->problem.message);
-    member_text(out, "architecture", report->architecture);
+    member_text(out, "architecture", report->architecture[0] ? report->architecture : NULL);
     member_text(out, "family", report->family ? report->family->name : NULL);
     if (report->parameters > 0) {
         write_config_json(&report->config, out);
