@@ -62,24 +62,25 @@ static size_t attention_bytes(int64_t sequence_max, int32_t head_dim)
     return lay_out_attention(UM_F32, sequence_max, head_dim, NULL).bytes;
 }
 
-/* Columns are keys, K is the head's dimension. */
-static void pack_k(const um_attention_args *args, const umi_attention_unit *unit, uint32_t *to)
+/* Columns are keys, K is the head's dimension. Columns behind the last key are zero. */
+static void pack_k_panel(const um_attention_args *args, const umi_attention_unit *unit,
+                         int64_t panel, uint32_t *to)
 {
     um_dtype dtype = args->k->dtype;
-    int64_t dim = args->head_dim, words = umi_pack_words(dtype, dim);
+    int64_t dim = args->head_dim, block = umi_stage_elements(dtype), first = panel * PANEL_COLS;
+    int64_t keys = unit->length - first < PANEL_COLS ? unit->length - first : PANEL_COLS;
+    umi_stage stage;
 
-    for (int64_t j = 0; j < panels_of(unit->length) * PANEL_COLS; j++) {
-        uint32_t *column = to + j / PANEL_COLS * words * PANEL_COLS + j % PANEL_COLS;
+    for (int64_t i = 0; i < dim; i += block) {
+        int64_t count = dim - i < block ? dim - i : block;
+        int64_t at = (unit->first + first) * args->k->stride + unit->kv_head * dim + i;
 
-        if (j < unit->length)
-            umi_pack_column(dtype,
-                            at_element(args->k->data,
-                                       (unit->first + j) * args->k->stride + unit->kv_head * dim,
-                                       dtype),
-                            dim, column, PANEL_COLS);
-        else
-            for (int64_t w = 0; w < words; w++)
-                column[w * PANEL_COLS] = 0;
+        memset(&stage, 0, sizeof(stage));
+        for (int64_t j = 0; j < keys; j++)
+            memcpy(stage.words[j], at_element(args->k->data, at + j * args->k->stride, dtype),
+                   (size_t)count * um_dtype_bytes(dtype));
+        umi_turn_stage(&stage, umi_pack_words(dtype, count), to, PANEL_COLS);
+        to += umi_pack_words(dtype, count) * PANEL_COLS;
     }
 }
 
@@ -109,10 +110,12 @@ static void attention_pack(const um_attention_args *args, const umi_attention_un
                            void *block)
 {
     um_dtype dtype = args->q->dtype;
-    int64_t dim = args->head_dim, v_words = umi_pack_words(dtype, unit->length) * PANEL_COLS;
+    int64_t dim = args->head_dim, k_words = umi_pack_words(dtype, dim) * PANEL_COLS;
+    int64_t v_words = umi_pack_words(dtype, unit->length) * PANEL_COLS;
     attention_scratch scratch = lay_out_attention(dtype, unit->length, dim, block);
 
-    pack_k(args, unit, scratch.k);
+    for (int64_t p = 0; p < panels_of(unit->length); p++)
+        pack_k_panel(args, unit, p, scratch.k + p * k_words);
     memset(scratch.v, 0, (size_t)(panels_of(dim) * v_words) * 4);
     for (int64_t p = 0; p < panels_of(dim); p++)
         pack_v_panel(args, unit, p, scratch.v + p * v_words);
@@ -147,20 +150,24 @@ static float softmax_row(um_dtype dtype, float *scores, int64_t length, float sc
 static void strip_scores(const um_attention_args *args, const umi_attention_unit *unit,
                          int64_t head, const attention_scratch *scratch)
 {
-    um_dtype dtype = args->q->dtype;
-    int64_t dim = args->head_dim, words = umi_pack_words(dtype, dim);
+    int64_t dim = args->head_dim, k_words = umi_pack_words(args->q->dtype, dim) * PANEL_COLS;
     int64_t tiles = tile_count_of(unit->rows);
     int64_t q_at = (unit->first + unit->row) * args->q->stride + head * dim;
+    tile t = {.dtype = args->q->dtype,
+              .x_stride = args->q->stride,
+              .k_count = dim,
+              .first = true,
+              .sums_stride = scratch->padded_length};
 
     for (int64_t p = 0; p < panels_of(unit->length); p++)
-        for (int64_t t = 0; t < tiles; t++) {
-            int64_t start = tile_start(unit->rows, tiles, t);
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t start = tile_start(unit->rows, tiles, i);
 
-            tile_any(dtype, tile_start(unit->rows, tiles, t + 1) - start,
-                     at_element(args->q->data, q_at + start * args->q->stride, dtype),
-                     args->q->stride, scratch->k + p * words * PANEL_COLS, dim, true,
-                     scratch->scores + start * scratch->padded_length + p * PANEL_COLS,
-                     scratch->padded_length);
+            t.rows = tile_start(unit->rows, tiles, i + 1) - start;
+            t.x = at_element(args->q->data, q_at + start * args->q->stride, t.dtype);
+            t.panel = scratch->k + p * k_words;
+            t.sums = scratch->scores + start * scratch->padded_length + p * PANEL_COLS;
+            run_tile(&t);
         }
 }
 
@@ -183,21 +190,26 @@ static void strip_output(const um_attention_args *args, const umi_attention_unit
                          int64_t head, const attention_scratch *scratch, const float *totals)
 {
     um_dtype dtype = args->q->dtype;
-    int64_t dim = args->head_dim, words = umi_pack_words(dtype, unit->length);
+    int64_t dim = args->head_dim, v_words = umi_pack_words(dtype, unit->length) * PANEL_COLS;
     int64_t tiles = tile_count_of(unit->rows);
-    int64_t p_stride = scratch->padded_length * (dtype == UM_BF16 ? 2 : 1);
+    tile t = {.dtype = dtype,
+              .x_stride = scratch->padded_length * (dtype == UM_BF16 ? 2 : 1),
+              .k_count = unit->length,
+              .first = true,
+              .sums = scratch->sums,
+              .sums_stride = PANEL_COLS};
 
     for (int64_t p = 0; p < panels_of(dim); p++)
-        for (int64_t t = 0; t < tiles; t++) {
-            int64_t start = tile_start(unit->rows, tiles, t);
-            int64_t rows = tile_start(unit->rows, tiles, t + 1) - start;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t start = tile_start(unit->rows, tiles, i);
             int64_t cols = dim - p * PANEL_COLS < PANEL_COLS ? dim - p * PANEL_COLS : PANEL_COLS;
 
-            tile_any(dtype, rows, scratch->scores + start * scratch->padded_length, p_stride,
-                     scratch->v + p * words * PANEL_COLS, unit->length, true, scratch->sums,
-                     PANEL_COLS);
-            put_attention(args, unit->first + unit->row + start, rows, head * dim + p * PANEL_COLS,
-                          cols, scratch->sums, totals + start);
+            t.rows = tile_start(unit->rows, tiles, i + 1) - start;
+            t.x = scratch->scores + start * scratch->padded_length;
+            t.panel = scratch->v + p * v_words;
+            run_tile(&t);
+            put_attention(args, unit->first + unit->row + start, t.rows,
+                          head * dim + p * PANEL_COLS, cols, scratch->sums, totals + start);
         }
 }
 

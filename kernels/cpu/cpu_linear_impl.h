@@ -18,32 +18,18 @@ enum { PANEL_COLS = VL * PANEL_VECTORS };
 /* Half of a 1 MiB L2, the smallest of the CPUs with these instructions. */
 #define PANEL_BLOCK_BYTES ((int64_t)512 << 10)
 
-/* sums[row][PANEL_COLS] (+)= x[row][k_count] * panel[k_count][PANEL_COLS], rows fixed at compile
- * time so that the sums are registers. */
-UM_INLINE void tile_f32_rows(int rows, const float *x, int64_t x_stride, const float *panel,
-                             int64_t k_count, bool first, float *sums, int64_t sums_stride)
-{
-    vf acc[TILE_ROWS][PANEL_VECTORS];
-
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < PANEL_VECTORS; v++)
-            acc[r][v] = first ? v_set1(0.0f) : v_load(sums + r * sums_stride + v * VL);
-    for (int64_t k = 0; k < k_count; k++, panel += PANEL_COLS) {
-        vf w[PANEL_VECTORS];
-
-        for (int v = 0; v < PANEL_VECTORS; v++)
-            w[v] = v_load(panel + v * VL);
-        for (int r = 0; r < rows; r++) {
-            vf factor = v_set1(x[r * x_stride + k]);
-
-            for (int v = 0; v < PANEL_VECTORS; v++)
-                acc[r][v] = v_fma(factor, w[v], acc[r][v]);
-        }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < PANEL_VECTORS; v++)
-            v_store(sums + r * sums_stride + v * VL, acc[r][v]);
-}
+/* sums[row][PANEL_COLS] (+)= x[row][k_count] * panel; strides in elements. */
+typedef struct tile {
+    um_dtype dtype; /* of x and panel */
+    int64_t rows;   /* 1 .. TILE_ROWS */
+    const void *x;
+    int64_t x_stride;
+    const void *panel; /* laid out as in umi_cpu_weight */
+    int64_t k_count;
+    bool first; /* sums start at zero, else go on from what is there */
+    float *sums;
+    int64_t sums_stride;
+} tile;
 
 /* Two neighbours of K as one 32-bit lane, the first in the low half. */
 UM_INLINE uint32_t bf16_pair(const uint16_t *x)
@@ -71,15 +57,30 @@ UM_INLINE void pair_product(vf acc[PANEL_VECTORS], uint32_t pair, const vu w[PAN
 #endif
 }
 
-/* The same for bf16: panel[(k_count + 1) / 2][PANEL_COLS][2]. */
-UM_INLINE void tile_bf16_rows(int rows, const uint16_t *x, int64_t x_stride, const uint16_t *panel,
-                              int64_t k_count, bool first, float *sums, int64_t sums_stride)
+UM_INLINE void products_f32(int rows, const tile *t, vf acc[TILE_ROWS][PANEL_VECTORS])
 {
-    vf acc[TILE_ROWS][PANEL_VECTORS];
+    const float *x = t->x, *panel = t->panel;
+    int64_t stride = t->x_stride, k_count = t->k_count;
 
-    for (int r = 0; r < rows; r++)
+    for (int64_t k = 0; k < k_count; k++, panel += PANEL_COLS) {
+        vf w[PANEL_VECTORS];
+
         for (int v = 0; v < PANEL_VECTORS; v++)
-            acc[r][v] = first ? v_set1(0.0f) : v_load(sums + r * sums_stride + v * VL);
+            w[v] = v_load(panel + v * VL);
+        for (int r = 0; r < rows; r++) {
+            vf factor = v_set1(x[r * stride + k]);
+
+            for (int v = 0; v < PANEL_VECTORS; v++)
+                acc[r][v] = v_fma(factor, w[v], acc[r][v]);
+        }
+    }
+}
+
+UM_INLINE void products_bf16(int rows, const tile *t, vf acc[TILE_ROWS][PANEL_VECTORS])
+{
+    const uint16_t *x = t->x, *panel = t->panel;
+    int64_t stride = t->x_stride, k_count = t->k_count;
+
     for (int64_t k = 0; k < k_count; k += 2, panel += 2 * PANEL_COLS) {
         vu w[PANEL_VECTORS];
 
@@ -87,84 +88,65 @@ UM_INLINE void tile_bf16_rows(int rows, const uint16_t *x, int64_t x_stride, con
             memcpy(&w[v], panel + 2 * v * VL, sizeof(w[v]));
         if (UM_LIKELY(k + 1 < k_count)) {
             for (int r = 0; r < rows; r++)
-                pair_product(acc[r], bf16_pair(x + r * x_stride + k), w);
+                pair_product(acc[r], bf16_pair(x + r * stride + k), w);
         } else { /* an odd K ends in half a pair: what lies behind the row is not ours */
             for (int r = 0; r < rows; r++)
-                pair_product(acc[r], x[r * x_stride + k], w);
+                pair_product(acc[r], x[r * stride + k], w);
         }
     }
+}
+
+/* A tile whose rows and dtype are fixed at compile time, so that its sums are registers. */
+UM_INLINE void run_tile_of(int rows, um_dtype dtype, const tile *t)
+{
+    vf acc[TILE_ROWS][PANEL_VECTORS];
+
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < PANEL_VECTORS; v++)
-            v_store(sums + r * sums_stride + v * VL, acc[r][v]);
-}
-
-static void tile_f32(int64_t rows, const float *x, int64_t x_stride, const float *panel,
-                     int64_t k_count, bool first, float *sums, int64_t sums_stride)
-{
-    switch (rows) {
-    case 1:
-        tile_f32_rows(1, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 2:
-        tile_f32_rows(2, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 3:
-        tile_f32_rows(3, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 4:
-        tile_f32_rows(4, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-#if UM_TILE_ROWS == 6
-    case 5:
-        tile_f32_rows(5, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 6:
-        tile_f32_rows(6, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-#endif
-    default:
-        UM_FATAL("tile of more rows than registers");
-    }
-}
-
-static void tile_bf16(int64_t rows, const uint16_t *x, int64_t x_stride, const uint16_t *panel,
-                      int64_t k_count, bool first, float *sums, int64_t sums_stride)
-{
-    switch (rows) {
-    case 1:
-        tile_bf16_rows(1, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 2:
-        tile_bf16_rows(2, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 3:
-        tile_bf16_rows(3, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 4:
-        tile_bf16_rows(4, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-#if UM_TILE_ROWS == 6
-    case 5:
-        tile_bf16_rows(5, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-    case 6:
-        tile_bf16_rows(6, x, x_stride, panel, k_count, first, sums, sums_stride);
-        break;
-#endif
-    default:
-        UM_FATAL("tile of more rows than registers");
-    }
-}
-
-/* Either of the two, by dtype; K in elements, strides in elements. */
-static void tile_any(um_dtype dtype, int64_t rows, const void *x, int64_t x_stride,
-                     const void *panel, int64_t k_count, bool first, float *sums,
-                     int64_t sums_stride)
-{
+            acc[r][v] = t->first ? v_set1(0.0f) : v_load(t->sums + r * t->sums_stride + v * VL);
     if (dtype == UM_BF16)
-        tile_bf16(rows, x, x_stride, panel, k_count, first, sums, sums_stride);
+        products_bf16(rows, t, acc);
     else
-        tile_f32(rows, x, x_stride, panel, k_count, first, sums, sums_stride);
+        products_f32(rows, t, acc);
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < PANEL_VECTORS; v++)
+            v_store(t->sums + r * t->sums_stride + v * VL, acc[r][v]);
+}
+
+UM_INLINE void run_tile_in(um_dtype dtype, const tile *t)
+{
+    switch (t->rows) {
+    case 1:
+        run_tile_of(1, dtype, t);
+        break;
+    case 2:
+        run_tile_of(2, dtype, t);
+        break;
+    case 3:
+        run_tile_of(3, dtype, t);
+        break;
+    case 4:
+        run_tile_of(4, dtype, t);
+        break;
+#if UM_TILE_ROWS == 6
+    case 5:
+        run_tile_of(5, dtype, t);
+        break;
+    case 6:
+        run_tile_of(6, dtype, t);
+        break;
+#endif
+    default:
+        UM_FATAL("tile of more rows than registers");
+    }
+}
+
+static void run_tile(const tile *t)
+{
+    if (t->dtype == UM_BF16)
+        run_tile_in(UM_BF16, t);
+    else
+        run_tile_in(UM_F32, t);
 }
 
 UM_INLINE const void *at_element(const void *data, int64_t index, um_dtype dtype)
@@ -173,9 +155,9 @@ UM_INLINE const void *at_element(const void *data, int64_t index, um_dtype dtype
 }
 
 /* `rows` in as few tiles as the registers allow, as even as possible: 8 is 4 + 4, not 6 + 2. */
-UM_INLINE int64_t tile_start(int64_t rows, int64_t tile_count, int64_t tile)
+UM_INLINE int64_t tile_start(int64_t rows, int64_t tile_count, int64_t index)
 {
-    return rows * tile / tile_count;
+    return rows * index / tile_count;
 }
 UM_INLINE int64_t tile_count_of(int64_t rows)
 {
@@ -248,20 +230,23 @@ static void linear_unit(const umi_linear_job *job, int64_t panel, int64_t row, i
     int64_t k_bytes = PANEL_COLS * (dtype == UM_BF16 ? 2 : 4);
     int64_t k_block = PANEL_BLOCK_BYTES / k_bytes;
     int64_t tiles = tile_count_of(end - row);
+    tile t = {.dtype = dtype, .x_stride = job->x_stride, .sums_stride = PANEL_COLS};
 
     for (int64_t k = 0; k < weight->base.in; k += k_block) {
         int64_t left = weight->base.in - k;
-        int64_t k_count = left < k_block ? left : k_block;
 
-        for (int64_t t = 0; t < tiles; t++) {
-            int64_t start = tile_start(end - row, tiles, t);
-            int64_t rows = tile_start(end - row, tiles, t + 1) - start;
-            float *tile = sums + start * PANEL_COLS;
+        t.k_count = left < k_block ? left : k_block;
+        t.panel = data + k * k_bytes;
+        t.first = k == 0;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t start = tile_start(end - row, tiles, i);
 
-            tile_any(dtype, rows, at_element(job->x, (row + start) * job->x_stride + k, dtype),
-                     job->x_stride, data + k * k_bytes, k_count, k == 0, tile, PANEL_COLS);
-            if (left == k_count)
-                finish_tile(job, panel, row + start, rows, tile);
+            t.rows = tile_start(end - row, tiles, i + 1) - start;
+            t.x = at_element(job->x, (row + start) * job->x_stride + k, dtype);
+            t.sums = sums + start * PANEL_COLS;
+            run_tile(&t);
+            if (left == t.k_count)
+                finish_tile(job, panel, row + start, t.rows, t.sums);
         }
     }
 }

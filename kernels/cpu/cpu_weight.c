@@ -1,15 +1,12 @@
 /*
  * Packing weights into panels, all threads together. Owns umi_cpu_weight. The source may be an
- * unaligned memory map in f32, bf16 or f16; a panel is packed in blocks of K that stay in the L1
- * cache while their columns are turned.
+ * unaligned memory map in f32, bf16 or f16.
  */
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/cpu_pack.h"
-
-enum { K_BLOCK = 64 };
 
 typedef struct pack_job {
     const um_weight_spec *spec;
@@ -38,47 +35,47 @@ static bool find_source(const pack_job *job, int64_t panel, int64_t col, int32_t
     return false;
 }
 
-/* Elements [k, k + count) of a source row in the weight's dtype; `buffer` is used when they have
- * to be converted. */
-static const void *convert(const um_tensor *part, int64_t row, int64_t k, int64_t count,
-                           um_dtype dtype, void *buffer)
+/* Elements [k, k + count) of a source row in the weight's dtype. */
+static void convert(const um_tensor *part, int64_t row, int64_t k, int64_t count, um_dtype dtype,
+                    void *to)
 {
     const char *from =
         (const char *)part->data + (size_t)(row * part->stride + k) * um_dtype_bytes(part->dtype);
-    float wide[K_BLOCK];
+    float wide[2 * UMI_STAGE_WORDS];
 
-    if (part->dtype == dtype)
-        return from;
-    if (dtype == UM_F32) {
-        um_widen(part->dtype, from, buffer, count);
-        return buffer;
+    if (part->dtype == dtype) {
+        memcpy(to, from, (size_t)count * um_dtype_bytes(dtype));
+    } else if (dtype == UM_F32) {
+        um_widen(part->dtype, from, to, count);
+    } else {
+        um_widen(part->dtype, from, wide, count);
+        for (int64_t i = 0; i < count; i++)
+            ((uint16_t *)to)[i] = um_f32_to_bf16(wide[i]);
     }
-    um_widen(part->dtype, from, wide, count);
-    for (int64_t i = 0; i < count; i++)
-        ((uint16_t *)buffer)[i] = um_f32_to_bf16(wide[i]);
-    return buffer;
 }
 
 static void pack_panel(const pack_job *job, int64_t panel)
 {
     umi_cpu_weight *weight = job->weight;
     um_dtype dtype = weight->base.dtype;
-    char *to = (char *)weight->panels + panel * weight->panel_bytes;
+    int64_t block = umi_stage_elements(dtype);
+    uint32_t *to = (uint32_t *)weight->panels + panel * weight->panel_bytes / 4;
+    umi_stage stage = {0}; /* padding columns and the odd half of a last pair stay zero */
 
-    for (int64_t k = 0; k < weight->base.in; k += K_BLOCK) {
-        int64_t left = weight->base.in - k, count = left < K_BLOCK ? left : K_BLOCK;
-        uint32_t *words = (uint32_t *)(void *)to + umi_pack_words(dtype, k) * job->panel_cols;
+    for (int64_t k = 0; k < weight->base.in; k += block) {
+        int64_t left = weight->base.in - k, count = left < block ? left : block;
 
+        if (count % 2)
+            stage = (umi_stage){0};
         for (int64_t c = 0; c < job->panel_cols; c++) {
-            uint32_t buffer[K_BLOCK];
             int32_t part;
             int64_t row;
 
             if (find_source(job, panel, c, &part, &row))
-                umi_pack_column(dtype,
-                                convert(&job->spec->parts[part], row, k, count, dtype, buffer),
-                                count, words + c, job->panel_cols);
+                convert(&job->spec->parts[part], row, k, count, dtype, stage.words[c]);
         }
+        umi_turn_stage(&stage, umi_pack_words(dtype, count), to, job->panel_cols);
+        to += umi_pack_words(dtype, count) * job->panel_cols;
     }
 }
 
