@@ -1,0 +1,328 @@
+#include "server/api_openai.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "server/app.h"
+#include "server/stream.h"
+
+/* One choice of a stream, found by its engine id. */
+struct umi_ticket {
+    uint64_t id;
+    um_stream *stream;
+    size_t choice;
+    umi_ticket *next;
+};
+
+/* A request on its way to the engine. */
+typedef struct job {
+    uv_work_t work;
+    um_app *app;
+    um_exchange *exchange; /* NULL: the client left */
+    um_api_request request;
+    um_ids prompts[UM_PROMPTS_MAX]; /* [prompt_count], owned */
+    size_t prompt_count;
+    um_err err; /* of the encoding; status UM_OK: it went well */
+} job;
+
+/* ---- tickets -------------------------------------------------------------------------------- */
+
+static umi_ticket **bucket_of(um_api *api, uint64_t id)
+{
+    return &api->tickets[(id ^ id >> 32) % UM_API_BUCKETS];
+}
+
+/* The link that points to the ticket, so that it can be taken out. */
+static umi_ticket **find_ticket(um_api *api, uint64_t id)
+{
+    umi_ticket **link = bucket_of(api, id);
+
+    while (*link && (*link)->id != id)
+        link = &(*link)->next;
+    return link;
+}
+
+/* ---- refusals ------------------------------------------------------------------------------- */
+
+static um_api_reject reason_of(um_status status)
+{
+    switch (status) {
+    case UM_E_QUEUE_FULL:
+        return UM_API_REJECT_QUEUE_FULL;
+    case UM_E_CONTEXT_LENGTH:
+        return UM_API_REJECT_CONTEXT_LENGTH;
+    case UM_E_DRAINING:
+        return UM_API_REJECT_DRAINING;
+    case UM_E_OVERLOADED:
+    case UM_E_NOMEM:
+    case UM_E_ENGINE:
+        return UM_API_REJECT_ENGINE;
+    default:
+        return UM_API_REJECT_BAD_REQUEST;
+    }
+}
+
+static void refuse(um_app *app, um_exchange *exchange, const um_err *err)
+{
+    app->api.counts.rejected[reason_of(err->status)]++;
+    um_log(UM_LOG_INFO, "refused", "request_id=%s status=%s field=%s",
+           um_exchange_request_id(exchange), um_status_name(err->status), err->field);
+    um_stream_refuse(exchange, app->engine, err);
+}
+
+/* ---- encoding (thread pool) ----------------------------------------------------------------- */
+
+static um_status encode_prompt(const um_served *served, job *j, size_t index, um_err *err)
+{
+    const um_api_prompt *prompt = &j->request.prompts[index];
+    um_ids *ids = &j->prompts[index];
+
+    if (!prompt->ids)
+        return um_served_encode_text(served, prompt->text, prompt->length, "prompt", ids, err);
+    for (size_t i = 0; i < prompt->id_count; i++)
+        if (!um_ids_push(ids, prompt->ids[i]))
+            return um_fail(err, UM_E_OVERLOADED, "no memory for %zu ids", prompt->id_count);
+    return UM_OK;
+}
+
+static void encode(uv_work_t *work)
+{
+    job *j = work->data;
+    const um_served *served = &j->app->served;
+    um_status status = UM_OK;
+
+    if (j->request.endpoint == UM_ENDPOINT_CHAT)
+        status = um_served_encode_chat(served, j->request.messages, j->request.message_count,
+                                       "messages", &j->prompts[0], &j->err);
+    for (size_t i = 0; i < j->request.prompt_count && status == UM_OK; i++)
+        status = encode_prompt(served, j, i, &j->err);
+    j->err.status = status; /* also UM_OK */
+}
+
+/* ---- submitting ----------------------------------------------------------------------------- */
+
+static uint64_t random_seed(void)
+{
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        UM_FATAL("getrandom");
+    return seed;
+}
+
+/* Whose turn it is: the key's, or the user's where the request names one. */
+static uint64_t owner_of(const job *j)
+{
+    const char *name = j->request.user ? j->request.user : um_exchange_key_name(j->exchange);
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    if (!*name)
+        return 0;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
+    return hash;
+}
+
+static um_status fill_submissions(job *j, um_submission *submissions, um_params *params,
+                                  um_err *err)
+{
+    const char *field = um_api_prompt_field(j->request.endpoint);
+    uint64_t seed = random_seed(), owner = owner_of(j);
+    um_status status = UM_OK;
+
+    for (size_t i = 0; i < j->prompt_count && status == UM_OK; i++) {
+        const um_ids *ids = &j->prompts[i];
+
+        if (ids->count > INT32_MAX)
+            return um_fail_field(err, UM_E_CONTEXT_LENGTH, field, "`%s` has %zu tokens", field,
+                                 ids->count);
+        status = um_params_resolve(&j->request.given, &j->app->served.limits, (int32_t)ids->count,
+                                   field, seed, &params[i], err);
+        submissions[i] = (um_submission){.prompt = ids->data,
+                                         .prompt_tokens = (int32_t)ids->count,
+                                         .params = params[i],
+                                         .stops = j->request.stops,
+                                         .stop_count = j->request.stop_count,
+                                         .owner = owner};
+    }
+    return status;
+}
+
+/* All tickets or none; they are of no use before um_engine_submit_many gave the ids. */
+static um_status make_tickets(size_t count, umi_ticket **tickets, um_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        tickets[i] = um_mem_zalloc(sizeof(*tickets[i]));
+        if (!tickets[i]) {
+            while (i-- > 0)
+                um_mem_free(tickets[i]);
+            return um_fail(err, UM_E_OVERLOADED, "no memory for a request");
+        }
+    }
+    return UM_OK;
+}
+
+static void file_tickets(um_api *api, umi_ticket **tickets, um_stream *stream)
+{
+    for (size_t i = 0; i < um_stream_count(stream); i++) {
+        umi_ticket **bucket = bucket_of(api, um_stream_id(stream, i));
+
+        *tickets[i] = (umi_ticket){
+            .id = um_stream_id(stream, i), .stream = stream, .choice = i, .next = *bucket};
+        *bucket = tickets[i];
+    }
+}
+
+static um_status submit(job *j, um_err *err)
+{
+    um_app *app = j->app;
+    um_stream_options options = {.endpoint = j->request.endpoint,
+                                 .model = app->model_id,
+                                 .fingerprint = app->served.fingerprint,
+                                 .streamed = j->request.stream,
+                                 .early_headers = app->config->early_headers,
+                                 .include_usage = j->request.include_usage,
+                                 .continuous_usage = j->request.continuous_usage,
+                                 .echo_settings = j->request.echo_settings,
+                                 .engine = app->engine,
+                                 .frames = &app->api.counts.settled_frames};
+    um_submission submissions[UM_PROMPTS_MAX];
+    um_params params[UM_PROMPTS_MAX];
+    umi_ticket *tickets[UM_PROMPTS_MAX];
+    uint64_t ids[UM_PROMPTS_MAX];
+    um_stream *stream = NULL;
+    um_status status = fill_submissions(j, submissions, params, err);
+
+    if (status == UM_OK)
+        status = um_stream_create(&options, params, j->prompt_count, &stream, err);
+    if (status == UM_OK)
+        status = make_tickets(j->prompt_count, tickets, err);
+    if (status != UM_OK)
+        goto done;
+    status = um_engine_submit_many(app->engine, submissions, j->prompt_count, ids, err);
+    if (status != UM_OK) {
+        for (size_t i = 0; i < j->prompt_count; i++)
+            um_mem_free(tickets[i]);
+        goto done;
+    }
+    um_stream_attach(stream, j->exchange, ids);
+    file_tickets(&app->api, tickets, stream);
+    app->api.open++;
+    stream = NULL; /* its tickets hold it now */
+done:
+    um_stream_destroy(stream);
+    return status;
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------- */
+
+static void client_gone(void *context)
+{
+    ((job *)context)->exchange = NULL;
+}
+
+static void job_destroy(job *j)
+{
+    for (size_t i = 0; i < UM_PROMPTS_MAX; i++)
+        um_ids_deinit(&j->prompts[i]);
+    um_api_request_deinit(&j->request);
+    um_mem_free(j);
+}
+
+static void encoded(uv_work_t *work, int uv_status)
+{
+    job *j = work->data;
+    um_app *app = j->app;
+
+    (void)uv_status; /* work is never cancelled */
+    if (!j->exchange) {
+        app->api.counts.aborted++;
+    } else {
+        um_exchange_set_context(j->exchange, NULL, NULL);
+        if (j->err.status != UM_OK || submit(j, &j->err) != UM_OK)
+            refuse(app, j->exchange, &j->err);
+    }
+    job_destroy(j);
+    app->api.open--;
+    um_app_settle(app);
+}
+
+static void begin(um_app *app, um_endpoint endpoint, um_exchange *exchange)
+{
+    um_api_rules rules = {.model_id = app->model_id,
+                          .model_aliases = app->config->model_alias.items,
+                          .model_alias_count = app->config->model_alias.count,
+                          .strict_params = app->config->strict_params,
+                          .vocab = app->served.info->config.vocab,
+                          .mask_token = app->served.info->config.mask_token,
+                          .limits = &app->served.limits};
+    job *j = um_mem_zalloc(sizeof(*j));
+    um_err err = {0};
+    size_t length;
+    const char *body = um_exchange_body(exchange, &length);
+
+    if (!j) {
+        um_fail(&err, UM_E_OVERLOADED, "no memory for a request");
+        refuse(app, exchange, &err);
+        return;
+    }
+    if (um_api_request_parse(endpoint, body, length, &rules, &j->request, &err) != UM_OK) {
+        refuse(app, exchange, &err);
+        um_mem_free(j);
+        return;
+    }
+    if (j->request.ignored.length > 0)
+        um_exchange_header(exchange, "x-unmask-ignored", um_buf_view(&j->request.ignored));
+    j->app = app;
+    j->exchange = exchange;
+    j->prompt_count = endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;
+    j->work.data = j;
+    um_exchange_set_context(exchange, j, client_gone);
+    app->api.open++;
+    /* Fails only for a NULL callback. */
+    if (uv_queue_work(&app->loop, &j->work, encode, encoded) != 0)
+        UM_FATAL("uv_queue_work");
+}
+
+void um_api_chat(void *app, um_exchange *exchange)
+{
+    begin(app, UM_ENDPOINT_CHAT, exchange);
+}
+
+void um_api_completions(void *app, um_exchange *exchange)
+{
+    begin(app, UM_ENDPOINT_COMPLETIONS, exchange);
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+static void deliver(um_app *app, um_event *event)
+{
+    umi_ticket **link = find_ticket(&app->api, event->id), *ticket = *link;
+    um_stream *stream;
+
+    UM_ASSERT(ticket != NULL);
+    stream = ticket->stream;
+    um_stream_event(stream, ticket->choice, event);
+    if (!event->done)
+        return;
+    *link = ticket->next;
+    um_mem_free(ticket);
+    if (um_stream_finished(stream)) {
+        um_stream_destroy(stream);
+        app->api.open--;
+    }
+}
+
+void um_api_pump(um_app *app)
+{
+    um_event event;
+
+    while (um_engine_next(app->engine, &event) == UM_OK) {
+        deliver(app, &event);
+        um_event_deinit(&event);
+    }
+    um_app_settle(app);
+}

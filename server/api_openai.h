@@ -1,0 +1,48 @@
+/*
+ * POST /v1/chat/completions and /v1/completions: body -> request_json -> encode (on the thread
+ * pool) -> parameters -> engine -> stream.c. Every refusal happens before a 200.
+ *
+ * HTTP thread only, but for the encoding itself.
+ */
+#ifndef UM_SERVER_API_OPENAI_H
+#define UM_SERVER_API_OPENAI_H
+
+#include "server/http.h"
+#include "server/request_json.h"
+
+typedef struct um_app um_app;
+
+/* Requests that did not get as far as the engine, by reason. */
+typedef enum um_api_reject {
+    UM_API_REJECT_QUEUE_FULL,
+    UM_API_REJECT_CONTEXT_LENGTH,
+    UM_API_REJECT_BAD_REQUEST,
+    UM_API_REJECT_DRAINING, /* began after the gate let the request in */
+    UM_API_REJECT_ENGINE,   /* it is dead, or out of memory */
+    UM_API_REJECT_COUNT,
+} um_api_reject;
+
+typedef struct um_api_counts {
+    uint64_t rejected[UM_API_REJECT_COUNT];
+    uint64_t aborted;        /* the client left before the engine was asked */
+    uint64_t settled_frames; /* content chunks of streams */
+} um_api_counts;
+
+typedef struct umi_ticket umi_ticket;
+#define UM_API_BUCKETS 256
+
+/* State of the two endpoints; zero-initialise. */
+typedef struct um_api {
+    size_t open;                         /* requests being encoded or answered */
+    umi_ticket *tickets[UM_API_BUCKETS]; /* choices of all streams by engine id, chained */
+    um_api_counts counts;
+} um_api;
+
+/* Route handlers; context is the um_app. */
+void um_api_chat(void *app, um_exchange *exchange);
+void um_api_completions(void *app, um_exchange *exchange);
+
+/* Takes everything that the engine has to tell. */
+void um_api_pump(um_app *app);
+
+#endif

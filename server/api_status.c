@@ -1,0 +1,154 @@
+#include "server/api_status.h"
+
+#include <string.h>
+
+#include "server/app.h"
+#include "server/http_error.h"
+#include "server/version.h"
+
+#define JSON "application/json"
+
+static void reply(um_exchange *exchange, um_buf *body)
+{
+    um_err err = {0};
+
+    if (um_buf_failed(body)) {
+        um_fail(&err, UM_E_OVERLOADED, "no memory for the answer");
+        um_exchange_reply_error(exchange, &err);
+    } else {
+        um_exchange_reply(exchange, 200, JSON, um_buf_view(body), body->length);
+    }
+    um_buf_deinit(body);
+}
+
+static void write_text(um_buf *out, const char *text)
+{
+    um_json_append_string(out, text, strlen(text));
+}
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+static void write_features(const um_app *app, um_buf *out)
+{
+    um_buf_text(out, ",\"supported_features\":[");
+    if (um_backend_is_batch_invariant(app->served.backend))
+        um_buf_text(out, "\"batch_invariant\"");
+    um_buf_char(out, ']');
+}
+
+static void write_diffusion(const um_model_info *info, um_buf *out)
+{
+    const um_model_defaults *defaults = &info->defaults;
+
+    um_buf_printf(out,
+                  ",\"diffusion\":{\"family\":\"%s\",\"mask_token_id\":%d,\"revises\":false,"
+                  "\"recommended\":{\"algorithm\":\"%s\",\"block_length\":%d,"
+                  "\"steps_per_block\":%d,\"temperature\":%g}}",
+                  info->family->name, info->config.mask_token, defaults->algorithm,
+                  defaults->block_length,
+                  defaults->steps_per_block ? defaults->steps_per_block : defaults->block_length,
+                  (double)defaults->temperature);
+}
+
+/* OpenAI's four keys; ours follow once the checkpoint is open. */
+static void write_model(const um_app *app, um_buf *out)
+{
+    const um_model_info *info = app->served.info;
+    const um_strings *aliases = &app->config->model_alias;
+
+    um_buf_text(out, "{\"id\":");
+    write_text(out, app->model_id);
+    um_buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"unmask\"",
+                  (long long)um_app_model_time(app));
+    um_buf_text(out, ",\"aliases\":[");
+    for (size_t i = 0; i < aliases->count; i++) {
+        um_buf_text(out, i > 0 ? "," : "");
+        write_text(out, aliases->items[i]);
+    }
+    um_buf_text(out, "],\"input_modalities\":[\"text\"],\"output_modalities\":[\"text\"]");
+    if (app->engine) {
+        um_buf_printf(out, ",\"max_model_len\":%d,\"context_length\":%d,\"max_output_length\":%d",
+                      info->config.context_max, info->config.context_max,
+                      info->config.context_max - 1);
+        write_features(app, out);
+        write_diffusion(info, out);
+    }
+    um_buf_char(out, '}');
+}
+
+void um_api_models(void *context, um_exchange *exchange)
+{
+    um_buf body = {0};
+
+    um_buf_text(&body, "{\"object\":\"list\",\"data\":[");
+    write_model(context, &body);
+    um_buf_text(&body, "]}");
+    reply(exchange, &body);
+}
+
+void um_api_model(void *context, um_exchange *exchange)
+{
+    const um_app *app = context;
+    const char *id = um_exchange_tail(exchange);
+    bool known = strcmp(id, app->model_id) == 0;
+    um_buf body = {0};
+    um_err err = {0};
+
+    for (size_t i = 0; i < app->config->model_alias.count; i++)
+        known = known || strcmp(id, app->config->model_alias.items[i]) == 0;
+    if (!known) {
+        um_fail_field(&err, UM_E_MODEL_NOT_FOUND, "model",
+                      "The model `%.128s` does not exist; this server has `%.128s`", id,
+                      app->model_id);
+        um_exchange_reply_error(exchange, &err);
+        return;
+    }
+    write_model(app, &body);
+    reply(exchange, &body);
+}
+
+/* ---- health and version --------------------------------------------------------------------- */
+
+/* A dead engine is one request's 500 but the server's 503: balancers must look elsewhere. */
+static void reply_dead(um_exchange *exchange, const um_err *err)
+{
+    um_buf body = {0};
+
+    um_http_error_custom(err->message, "server_error", NULL, "engine_dead", &body);
+    um_exchange_retry_after(exchange, 30000);
+    um_exchange_reply(exchange, 503, JSON, um_buf_view(&body), body.length);
+    um_buf_deinit(&body);
+}
+
+void um_api_health(void *context, um_exchange *exchange)
+{
+    static const char ok[] = "{\"status\":\"ok\"}";
+    um_err err = {0};
+    um_status status = um_app_gate(context, &err);
+
+    if (status == UM_OK)
+        um_exchange_reply(exchange, 200, JSON, ok, sizeof(ok) - 1);
+    else if (status == UM_E_ENGINE)
+        reply_dead(exchange, &err);
+    else
+        um_exchange_reply_error(exchange, &err);
+}
+
+void um_api_live(void *context, um_exchange *exchange)
+{
+    static const char alive[] = "{\"status\":\"alive\"}";
+
+    (void)context;
+    um_exchange_reply(exchange, 200, JSON, alive, sizeof(alive) - 1);
+}
+
+void um_api_version(void *context, um_exchange *exchange)
+{
+    const um_app *app = context;
+    um_buf body = {0};
+
+    um_buf_printf(&body,
+                  "{\"version\":\"%s\",\"commit\":\"%s\",\"backend\":\"%s\",\"api\":\"2026-1\"}",
+                  um_version(), um_version_commit(), um_app_backend_name(app));
+    reply(exchange, &body);
+}

@@ -1,0 +1,74 @@
+/*
+ * JSON body -> typed request for /v1/chat/completions and /v1/completions. Fields are rows of
+ * tables (name, class, kind, range, where the value goes); every error names field, value and
+ * bound, and the first failing check in the order of the table wins. Needs no tokenizer.
+ *
+ * What happens to a field follows its class: supported; accepted without effect; accepted only
+ * with the value that changes nothing; refused. A top-level field that is in no table is ignored
+ * and listed in `ignored`, or refused with --strict-params. Nothing is dropped silently.
+ *
+ * Any thread; no state.
+ */
+#ifndef UM_SERVER_REQUEST_JSON_H
+#define UM_SERVER_REQUEST_JSON_H
+
+#include "core/base/json.h"
+#include "core/engine/params.h"
+#include "core/text/chat_template.h"
+
+#define UM_PROMPTS_MAX 16
+
+typedef enum um_endpoint {
+    UM_ENDPOINT_CHAT = 1,
+    UM_ENDPOINT_COMPLETIONS = 2,
+} um_endpoint;
+
+/* What bodies are checked against. Read-only after load; everything borrowed. */
+typedef struct um_api_rules {
+    const char *model_id;
+    char *const *model_aliases; /* [model_alias_count] */
+    size_t model_alias_count;
+    bool strict_params;
+    int32_t vocab;      /* ids of a prompt are in [0, vocab) ... */
+    int32_t mask_token; /* ... and not this one */
+    const um_params_limits *limits;
+} um_api_rules;
+
+/* A prompt of /v1/completions: text, or ids when `ids` is not NULL. */
+typedef struct um_api_prompt {
+    const char *text; /* borrowed from the body */
+    size_t length;
+    int32_t *ids; /* [id_count], owned */
+    size_t id_count;
+} um_api_prompt;
+
+typedef struct um_api_request {
+    um_json *body; /* owned: texts below are borrowed from it */
+    um_endpoint endpoint;
+    um_message *messages; /* [message_count], owned; chat */
+    size_t message_count;
+    um_api_prompt prompts[UM_PROMPTS_MAX]; /* completions */
+    size_t prompt_count;
+    um_params_given given;
+    bool has_max_completion_tokens; /* wins over given.max_tokens */
+    int64_t max_completion_tokens;
+    um_stop_string stops[UM_STOP_STRINGS_MAX];
+    int32_t stop_count;
+    bool stream;
+    bool has_stream_options;
+    bool include_usage;
+    bool continuous_usage;
+    bool echo_settings; /* diffusion.echo */
+    const char *user;   /* borrowed from the body, NULL: not given */
+    um_buf ignored;     /* value of x-unmask-ignored; empty: nothing ignored */
+} um_api_request;
+
+/* On failure `out` is empty. */
+um_status um_api_request_parse(um_endpoint endpoint, const char *body, size_t length,
+                               const um_api_rules *rules, um_api_request *out, um_err *err);
+void um_api_request_deinit(um_api_request *request);
+
+/* The field that holds the prompt: "messages" or "prompt". */
+const char *um_api_prompt_field(um_endpoint endpoint);
+
+#endif

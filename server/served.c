@@ -1,0 +1,209 @@
+#include "server/served.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/log.h"
+#include "server/version.h"
+
+/* ---- fingerprint ---------------------------------------------------------------------------- */
+
+/* FNV-1a: stable over processes and machines, which is all that a fingerprint needs. */
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count)
+{
+    const unsigned char *at = bytes;
+
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ at[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    return hash_bytes(hash, text, strlen(text) + 1);
+}
+
+/* Everything that may change the bits of an answer: build, weights, precision, kernels. */
+static void make_fingerprint(um_served *served)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    hash = hash_text(hash, um_version());
+    hash = hash_text(hash, um_version_commit());
+    hash = hash_bytes(hash, &served->info->hash, sizeof(served->info->hash));
+    hash = hash_bytes(hash, &served->info->precision, sizeof(served->info->precision));
+    hash = hash_text(hash, um_backend_name(served->backend));
+    snprintf(served->fingerprint, sizeof(served->fingerprint), "fp_%010llx",
+             (unsigned long long)(hash >> 24));
+}
+
+/* ---- parts ---------------------------------------------------------------------------------- */
+
+static um_status open_backend(const um_config *config, um_served *served, um_err *err)
+{
+    um_backend_options options = {
+        .name = config->backend, .isa = config->isa, .threads = (int32_t)config->threads};
+    um_status status = um_backend_open(&options, &served->backend, err);
+
+    if (status == UM_OK)
+        um_log(UM_LOG_INFO, "backend", "%s", um_backend_describe(served->backend));
+    return status;
+}
+
+static um_status open_tokenizer(const um_config *config, um_served *served, um_err *err)
+{
+    int32_t rows = served->info->config.vocab_rows;
+    um_status status = um_tokenizer_open(config->model, &served->tokenizer, err);
+
+    if (status == UM_OK && um_tokenizer_size(served->tokenizer) > rows)
+        status = um_fail(err, UM_E_FORMAT,
+                         "%s: the tokenizer has ids up to %d; the embedding has %d rows",
+                         config->model, um_tokenizer_size(served->tokenizer) - 1, rows);
+    if (status != UM_OK)
+        return status;
+    /* A template that we do not know spoils chat only. */
+    status = um_chat_template_open(config->model, &served->chat, &served->chat_problem);
+    if (status == UM_OK && !served->chat)
+        um_fail(&served->chat_problem, UM_E_UNSUPPORTED, "the checkpoint has no chat template");
+    if (!served->chat)
+        um_log(UM_LOG_WARN, "no_chat", "%s", served->chat_problem.message);
+    if (status == UM_OK || status == UM_E_UNSUPPORTED)
+        return UM_OK;
+    if (err)
+        *err = served->chat_problem;
+    return status;
+}
+
+static um_status gather_facts(um_served *served, um_err *err)
+{
+    const um_model_info *info = served->info;
+    um_engine_options *engine = &served->engine;
+    int32_t turn = info->config.turn_token;
+
+    if (turn < 0 && info->family->turn_token_text)
+        turn = um_tokenizer_find(served->tokenizer, info->family->turn_token_text);
+    served->limits = (um_params_limits){.family = info->family,
+                                        .defaults = info->defaults,
+                                        .context_max = info->config.context_max};
+    engine->tokenizer = served->tokenizer;
+    engine->mask_token = info->config.mask_token;
+    engine->eos_token = info->config.end_token;
+    engine->turn_token = turn;
+    engine->end_tokens[engine->end_token_count++] = info->config.end_token;
+    if (turn >= 0)
+        engine->end_tokens[engine->end_token_count++] = turn;
+    engine->step = um_step_run;
+    engine->step_context = served->step;
+    return um_params_limits_check(&served->limits, err);
+}
+
+/* Batching options, and with the context of the checkpoint the largest step that they allow. */
+static um_status plan_limits(const um_config *config, um_served *served, um_plan_limits *out,
+                             um_err *err)
+{
+    um_model_report report;
+    um_status status = um_model_inspect(config->model, &report, err);
+
+    if (status != UM_OK)
+        return status;
+    status = report.problem.status;
+    if (status != UM_OK && err)
+        *err = report.problem;
+    served->engine.batch_max = (int32_t)config->max_batch;
+    served->engine.queue_max = (int32_t)config->max_queue;
+    served->engine.rows_per_step = (int32_t)config->rows_per_step;
+    served->engine.queue_timeout_ms = (int32_t)config->queue_timeout * 1000;
+    served->engine.request_timeout_ms = (int32_t)config->request_timeout * 1000;
+    served->engine.context_max = report.config.context_max;
+    if (status == UM_OK)
+        *out = um_engine_plan_limits(&served->engine);
+    um_model_report_deinit(&report);
+    return status;
+}
+
+um_status um_served_open(const um_config *config, um_load_progress_fn progress, void *context,
+                         um_served *out, um_err *err)
+{
+    um_model_options options = {.progress = progress, .progress_context = context};
+    um_plan_limits limits = {0};
+    um_status status;
+
+    *out = (um_served){0};
+    if (!um_precision_parse(config->precision, &options.precision))
+        return um_fail_field(err, UM_E_VALUE, "--precision",
+                             "--precision is \"%.32s\"; expected auto, f32 or bf16",
+                             config->precision);
+    status = plan_limits(config, out, &limits, err);
+    if (status == UM_OK)
+        status = open_backend(config, out, err);
+    options.rows_max = limits.rows_max;
+    if (status == UM_OK)
+        status = um_model_open(config->model, out->backend, &options, &out->model, err);
+    if (status != UM_OK)
+        goto done;
+    out->info = um_model_get_info(out->model);
+    status = open_tokenizer(config, out, err);
+    if (status == UM_OK)
+        status = um_step_create(out->model, limits.rows_max, limits.sequences_max, &out->step, err);
+    if (status != UM_OK)
+        goto done;
+    make_fingerprint(out);
+    status = gather_facts(out, err);
+done:
+    if (status != UM_OK)
+        um_served_close(out);
+    return status;
+}
+
+void um_served_close(um_served *served)
+{
+    um_step_destroy(served->step);
+    um_tokenizer_close(served->tokenizer);
+    um_model_close(served->model);
+    um_backend_close(served->backend);
+    *served = (um_served){0};
+}
+
+/* ---- prompts -------------------------------------------------------------------------------- */
+
+/* The encoder stopped at the context, so the true length is not known; the phrases are those that
+ * clients look for. */
+static um_status name_overflow(const um_served *served, um_status status, const char *field,
+                               um_err *err)
+{
+    int32_t context = served->limits.context_max;
+
+    if (status == UM_E_CONTEXT_LENGTH)
+        um_fail_field(err, status, field,
+                      "This model's maximum context length is %d tokens; the request needs more "
+                      "(over %d prompt + at least 1 completion) and exceeds the context window.",
+                      context, context);
+    else if (status != UM_OK && err)
+        snprintf(err->field, sizeof(err->field), "%s", field);
+    return status;
+}
+
+um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
+                                const char *field, um_ids *ids, um_err *err)
+{
+    size_t ids_max = (size_t)served->limits.context_max;
+
+    if (!served->chat)
+        return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, field,
+                             "chat is not possible with this model: %s; use completions",
+                             served->chat_problem.message);
+    return name_overflow(served,
+                         um_chat_template_encode(served->chat, served->tokenizer, messages, count,
+                                                 ids_max, ids, err),
+                         field, err);
+}
+
+um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
+                                const char *field, um_ids *ids, um_err *err)
+{
+    return name_overflow(served,
+                         um_tokenizer_encode(served->tokenizer, text, length,
+                                             UM_ENCODE_POST_PROCESS,
+                                             (size_t)served->limits.context_max, ids, err),
+                         field, err);
+}

@@ -1,0 +1,42 @@
+/*
+ * A checkpoint ready to answer: backend, model, tokenizer, chat template, step and the facts that
+ * requests are checked against. `serve` and `generate` both stand on it; `serve` opens it on a
+ * thread of its own.
+ *
+ * After open everything is read-only but the step (with model and backend), which is the engine
+ * thread's.
+ */
+#ifndef UM_SERVER_SERVED_H
+#define UM_SERVER_SERVED_H
+
+#include "config/config.h"
+#include "core/engine/engine.h"
+#include "core/text/chat_template.h"
+
+typedef struct um_served {
+    um_backend *backend; /* owned, as are model, tokenizer and step */
+    um_model *model;
+    const um_model_info *info; /* the model's */
+    um_tokenizer *tokenizer;
+    const um_chat_template *chat; /* static; NULL: chat cannot be served, see chat_problem */
+    um_err chat_problem;
+    um_step *step;
+    um_params_limits limits;
+    um_engine_options engine; /* for um_engine_create; clock and wake are the caller's */
+    char fingerprint[16];     /* "fp_" + 10 hex */
+} um_served;
+
+/* Errors name file, tensor, value. `progress` (may be NULL) is told the share loaded and may give
+ * up: UM_E_CANCELLED. */
+um_status um_served_open(const um_config *config, um_load_progress_fn progress, void *context,
+                         um_served *out, um_err *err);
+void um_served_close(um_served *served);
+
+/* Encodes a conversation or a text for this model, at most context ids. An overlong prompt is
+ * UM_E_CONTEXT_LENGTH with `field`, found out without encoding all of it. */
+um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
+                                const char *field, um_ids *ids, um_err *err);
+um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
+                                const char *field, um_ids *ids, um_err *err);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * One response in the making: engine events in, bytes out, streamed or as a whole. Holds the
+ * choices of one HTTP request (one per prompt), each of which is a request of the engine.
+ *
+ * Owns nothing of the exchange: it answers once (reply, stream end or error), and where the client
+ * left before that, it goes on silently until the engine has given up its requests.
+ *
+ * A slow reader costs no more memory than the answer's own text: above UM_STREAM_UNSENT_MAX
+ * unsent bytes, text waits here unformatted. Text is never dropped.
+ *
+ * HTTP thread only.
+ */
+#ifndef UM_SERVER_STREAM_H
+#define UM_SERVER_STREAM_H
+
+#include "core/engine/engine.h"
+#include "server/http.h"
+#include "server/response_json.h"
+
+#define UM_STREAM_UNSENT_MAX ((size_t)64 * 1024)
+
+typedef struct um_stream um_stream;
+
+typedef struct um_stream_options {
+    um_endpoint endpoint;
+    const char *model; /* borrowed, as is the fingerprint */
+    const char *fingerprint;
+    bool streamed;
+    bool early_headers; /* streamed: send the 200 now, not with the first event */
+    bool include_usage;
+    bool continuous_usage;
+    bool echo_settings;
+    um_engine *engine; /* borrowed: to cancel, and for retry hints */
+    uint64_t *frames;  /* borrowed: counts content chunks, for stream_frames_total */
+} um_stream_options;
+
+/* Borrows the parameters for the call. UM_E_OVERLOADED. */
+um_status um_stream_create(const um_stream_options *options, const um_params *params, size_t count,
+                           um_stream **out, um_err *err);
+void um_stream_destroy(um_stream *stream);
+
+/* The engine took the requests: from here on the stream answers the exchange. */
+void um_stream_attach(um_stream *stream, um_exchange *exchange, const uint64_t *ids);
+uint64_t um_stream_id(const um_stream *stream, size_t choice);
+size_t um_stream_count(const um_stream *stream);
+
+/* An event of choice `choice`; its text may be taken. */
+void um_stream_event(um_stream *stream, size_t choice, um_event *event);
+/* Every choice has had its last event: nothing refers to the stream any more. */
+bool um_stream_finished(const um_stream *stream);
+
+/* The error answer to an exchange, with a retry hint from the engine (may be NULL) where one
+ * belongs. */
+void um_stream_refuse(um_exchange *exchange, um_engine *engine, const um_err *err);
+
+#endif
