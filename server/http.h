@@ -95,7 +95,7 @@ void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gon
 void *um_exchange_context(const um_exchange *exchange);
 
 /* Extra response header; before the reply or stream begins. Copied; control characters in the value
- * become '?'. */
+ * become '?'; an empty value makes no header. */
 void um_exchange_header(um_exchange *exchange, const char *name, const char *value);
 /* Retry-After (whole seconds, 1 to 30) and retry-after-ms for an answer that follows. */
 void um_exchange_retry_after(um_exchange *exchange, uint32_t milliseconds);

@@ -441,6 +441,8 @@ void *um_exchange_context(const um_exchange *exchange)
 void um_exchange_header(um_exchange *exchange, const char *name, const char *value)
 {
     UM_ASSERT(!exchange->queued);
+    if (!*value)
+        return; /* the library takes no empty ones */
     um_buf_append(&exchange->headers, name, strlen(name) + 1);
     for (; *value; value++) {
         unsigned char c = (unsigned char)*value;
