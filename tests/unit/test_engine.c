@@ -1,0 +1,449 @@
+/* The engine's public functions one by one, with a step that commits 'a' everywhere, a clock that
+ * the test moves, and turns that the test makes. What they promise together is tests/engine. */
+#include "tests/test.h"
+
+#include "core/base/mem.h"
+#include "core/engine/engine.h"
+#include "tests/support/byte_tokenizer.h"
+#include "tests/support/fake_clock.h"
+
+typedef struct fixture {
+    um_tokenizer *tokenizer;
+    um_fake_clock clock;
+    um_engine_options options;
+    um_engine *engine;
+    bool fails;
+} fixture;
+
+/* A second per step; every rule's first rows are committed. */
+static um_status plain_step(void *context, const um_plan *plan, um_step_result *result, um_err *err)
+{
+    fixture *f = context;
+
+    um_fake_clock_advance_ms(&f->clock, 1000);
+    if (f->fails)
+        return um_fail(err, UM_E_DEVICE, "no device");
+    for (int32_t i = 0; i < plan->request_count; i++) {
+        const um_select_rule *rule = &plan->select_rules[i];
+
+        for (int32_t k = 0; k < rule->count; k++)
+            result->commits[rule->first + k] =
+                (um_commit){.sequence = i,
+                            .position = plan->score_rows[rule->first + k].position,
+                            .token = 'a',
+                            .confidence = 0.5f};
+        result->counts[i] = rule->count;
+    }
+    return UM_OK;
+}
+
+static void prepare(fixture *f)
+{
+    *f = (fixture){.tokenizer = um_byte_tokenizer_open()};
+    um_fake_clock_init(&f->clock);
+    f->options = (um_engine_options){
+        .batch_max = 2,
+        .queue_max = 1,
+        .rows_per_step = 64,
+        .clock = &f->clock.clock,
+        .tokenizer = f->tokenizer,
+        .context_max = 32,
+        .mask_token = UM_BYTE_MASK,
+        .end_tokens = {UM_BYTE_END},
+        .end_token_count = 1,
+        .eos_token = UM_BYTE_END,
+        .turn_token = -1,
+        .step = plain_step,
+        .step_context = f,
+    };
+}
+
+static void open_fixture(fixture *f)
+{
+    um_err err = {0};
+
+    prepare(f);
+    UM_CHECK_OK(um_engine_create(&f->options, &f->engine, &err), err);
+}
+
+static void close_fixture(fixture *f)
+{
+    um_engine_destroy(f->engine);
+    um_tokenizer_close(f->tokenizer);
+}
+
+/* `steps` tokens in as many steps. */
+static um_submission make_submission(int32_t steps)
+{
+    static const int32_t prompt[] = {'p'};
+
+    return (um_submission){
+        .prompt = prompt,
+        .prompt_tokens = 1,
+        .params = {.policy = um_policy_find("low_confidence"),
+                   .max_tokens = steps,
+                   .canvas_tokens = steps,
+                   .block_length = steps,
+                   .block_count = 1,
+                   .steps_per_block = steps,
+                   .early_stop = true},
+    };
+}
+
+static um_status submit(fixture *f, int32_t steps, uint64_t *id)
+{
+    um_submission submission = make_submission(steps);
+
+    return um_engine_submit(f->engine, &submission, id, NULL);
+}
+
+static um_event take(fixture *f)
+{
+    um_event event;
+
+    UM_CHECK_STATUS(um_engine_next(f->engine, &event), UM_OK);
+    return event;
+}
+
+static void text_comes_as_it_settles_and_the_end_with_usage(void)
+{
+    fixture f;
+    um_event event;
+    uint64_t id = 0;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
+    UM_CHECK_STATUS(submit(&f, 2, &id), UM_OK);
+    UM_CHECK_STATUS(um_engine_next(f.engine, &event), UM_EMPTY);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    event = take(&f);
+    UM_CHECK_INT(event.id, id);
+    UM_CHECK_STR(um_buf_view(&event.text), "a");
+    UM_CHECK(event.started && !event.done && !event.tokens);
+    um_event_deinit(&event);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    event = take(&f);
+    UM_CHECK_STR(um_buf_view(&event.text), "a");
+    UM_CHECK(event.done && event.finish == UM_FINISH_LENGTH && event.error.status == UM_OK);
+    UM_CHECK_INT(event.usage.prompt_tokens, 1);
+    UM_CHECK_INT(event.usage.completion_tokens, 2);
+    UM_CHECK_INT(event.usage.steps, 2);
+    UM_CHECK_INT(event.usage.blocks, 1);
+    UM_CHECK_INT(event.usage.canvas_tokens, 2);
+    um_event_deinit(&event);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
+    close_fixture(&f);
+}
+
+static void pieces_not_taken_are_taken_as_one(void)
+{
+    fixture f;
+    um_event event;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 3, &id), UM_OK);
+    for (int i = 0; i < 3; i++)
+        um_engine_turn(f.engine);
+    event = take(&f);
+    UM_CHECK_STR(um_buf_view(&event.text), "aaa");
+    UM_CHECK(event.done);
+    um_event_deinit(&event);
+    UM_CHECK_STATUS(um_engine_next(f.engine, &event), UM_EMPTY);
+    close_fixture(&f);
+}
+
+static void wanted_tokens_come_with_every_event(void)
+{
+    um_submission submission = make_submission(2);
+    fixture f;
+    um_event event;
+    uint64_t id;
+
+    open_fixture(&f);
+    submission.want_tokens = true;
+    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
+    um_engine_turn(f.engine);
+    event = take(&f);
+    UM_CHECK_INT(event.token_count, 2);
+    UM_CHECK_INT(event.tokens[0], 'a');
+    UM_CHECK_INT(event.tokens[1], UM_BYTE_MASK);
+    UM_CHECK_NEAR(event.confidences[0], 0.5, 0);
+    UM_CHECK_NEAR(event.confidences[1], 0, 0);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void text_of_a_reader_without_memory_waits_for_it(void)
+{
+    um_submission submission = make_submission(3);
+    fixture f;
+    um_event event;
+    uint64_t id;
+
+    open_fixture(&f);
+    submission.want_tokens = true;
+    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
+    um_engine_turn(f.engine);
+    um_mem_fail_after(1);
+    event = take(&f);
+    UM_CHECK_STR(um_buf_view(&event.text), "");
+    um_event_deinit(&event);
+    um_engine_turn(f.engine);
+    um_mem_fail_after(2);
+    event = take(&f);
+    um_mem_fail_after(0);
+    UM_CHECK_STR(um_buf_view(&event.text), "aa");
+    UM_CHECK(!event.tokens && event.token_count == 0);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void places_are_bounded_and_freed(void)
+{
+    um_submission three[] = {make_submission(1), make_submission(1), make_submission(1)};
+    fixture f;
+    um_event event;
+    uint64_t id, ids[3];
+    um_err err = {0};
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 1, &id), UM_OK);
+    UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 3, ids, &err), UM_E_QUEUE_FULL);
+    UM_CHECK_STR(err.message, "1 requests are running or waiting; at most 2 may run and 1 wait");
+    UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 2, ids, NULL), UM_OK);
+    UM_CHECK(ids[0] == id + 1 && ids[1] == id + 2);
+    UM_CHECK_STATUS(submit(&f, 1, &id), UM_E_QUEUE_FULL);
+    um_engine_turn(f.engine); /* two of three end */
+    UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 3, ids, NULL), UM_E_QUEUE_FULL);
+    UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 2, ids, NULL), UM_OK);
+    event = take(&f);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void a_cancelled_request_ends_at_the_next_turn(void)
+{
+    fixture f;
+    um_event event;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 9, &id), UM_OK);
+    um_engine_turn(f.engine);
+    um_engine_cancel(f.engine, id);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
+    event = take(&f);
+    UM_CHECK(event.done && event.error.status == UM_E_CANCELLED);
+    UM_CHECK_STR(um_buf_view(&event.text), "a"); /* what was released before */
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void draining_refuses_new_work_and_finishes_the_old(void)
+{
+    fixture f;
+    um_event event;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 1, &id), UM_OK);
+    um_engine_drain(f.engine);
+    UM_CHECK_STATUS(submit(&f, 1, &id), UM_E_DRAINING);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    event = take(&f);
+    UM_CHECK(event.done && event.error.status == UM_OK);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void a_lost_device_ends_everything_and_refuses_more(void)
+{
+    fixture f;
+    um_event event;
+    uint64_t id;
+    um_err err = {0};
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 5, &id), UM_OK);
+    f.fails = true;
+    UM_CHECK(!um_engine_stalled(f.engine, 1e9));
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_E_ENGINE);
+    event = take(&f);
+    UM_CHECK(event.done && event.error.status == UM_E_ENGINE);
+    UM_CHECK(strstr(event.error.message, "no device") != NULL);
+    um_event_deinit(&event);
+    UM_CHECK(um_engine_stalled(f.engine, 1e9));
+    UM_CHECK_STATUS(um_engine_submit(
+                        f.engine, &(um_submission){.params = make_submission(1).params}, &id, &err),
+                    UM_E_ENGINE);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
+    close_fixture(&f);
+}
+
+static void only_an_engine_with_work_can_stall(void)
+{
+    fixture f;
+    uint64_t id;
+
+    open_fixture(&f);
+    um_fake_clock_advance_ms(&f.clock, 100000);
+    UM_CHECK(!um_engine_stalled(f.engine, 10));
+    UM_CHECK_STATUS(submit(&f, 5, &id), UM_OK);
+    UM_CHECK(!um_engine_stalled(f.engine, 10));
+    um_fake_clock_advance_ms(&f.clock, 11000);
+    UM_CHECK(um_engine_stalled(f.engine, 10));
+    um_engine_turn(f.engine);
+    UM_CHECK(!um_engine_stalled(f.engine, 10));
+    close_fixture(&f);
+}
+
+static void the_wait_estimate_follows_the_rate_of_endings(void)
+{
+    fixture f;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 0, 0); /* a place is free */
+    for (int i = 0; i < 40; i++) {                          /* one ending every four seconds */
+        UM_CHECK_STATUS(submit(&f, 4, &id), UM_OK);
+        while (um_engine_turn(f.engine) == UM_OK)
+            continue;
+    }
+    for (int i = 0; i < 3; i++)
+        UM_CHECK_STATUS(submit(&f, 4, &id), UM_OK);
+    /* three live, two may run: a fourth starts after two endings */
+    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 8, 0.01);
+    close_fixture(&f);
+}
+
+static void statistics_count_what_happened(void)
+{
+    fixture f;
+    um_stats stats;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 2, &id), UM_OK);
+    um_fake_clock_advance_ms(&f.clock, 3000);
+    um_engine_turn(f.engine);
+    um_engine_stats(f.engine, &stats);
+    UM_CHECK_INT(stats.running, 1);
+    UM_CHECK_INT(stats.waiting, 0);
+    UM_CHECK_INT(stats.canvas_tokens, 2);
+    UM_CHECK_NEAR(stats.batch_occupancy, 0.5, 0);
+    um_engine_turn(f.engine);
+    um_engine_turn(f.engine);
+    um_engine_stats(f.engine, &stats);
+    UM_CHECK_INT(stats.running, 0);
+    UM_CHECK_INT(stats.requests_submitted, 1);
+    UM_CHECK_INT(stats.endings[UM_ENDING_LENGTH], 1);
+    UM_CHECK_INT(stats.prompt_tokens, 1);
+    UM_CHECK_INT(stats.generation_tokens, 2);
+    UM_CHECK_INT(stats.tokens_filled, 2);
+    UM_CHECK_INT(stats.positions_evaluated, 6); /* two steps of three rows */
+    UM_CHECK_INT(stats.forward_passes, 2);
+    UM_CHECK_NEAR(stats.queue_seconds.sum, 3, 1e-9);
+    UM_CHECK_NEAR(stats.first_draft_seconds.sum, 4, 1e-9);
+    UM_CHECK_NEAR(stats.first_text_seconds.sum, 4, 1e-9);
+    UM_CHECK_NEAR(stats.inter_chunk_seconds.sum, 1, 1e-9);
+    UM_CHECK_NEAR(stats.e2e_seconds.sum, 5, 1e-9);
+    UM_CHECK_NEAR(stats.inference_seconds.sum, 2, 1e-9);
+    UM_CHECK_NEAR(stats.step_seconds.sum, 2, 1e-9);
+    UM_CHECK_NEAR(stats.tokens_per_step.sum, 1, 1e-9);
+    UM_CHECK_NEAR(stats.batch_occupancy, 0, 0);
+    close_fixture(&f);
+}
+
+static void the_largest_plan_holds_one_guided_context(void)
+{
+    um_engine_options options = {.batch_max = 3, .rows_per_step = 10, .context_max = 100};
+
+    UM_CHECK_INT(um_engine_plan_limits(&options).rows_max, 200);
+    UM_CHECK_INT(um_engine_plan_limits(&options).sequences_max, 6);
+    options.rows_per_step = 512;
+    UM_CHECK_INT(um_engine_plan_limits(&options).rows_max, 512);
+}
+
+static void running_out_of_memory_at_start_is_an_error_without_leaks(void)
+{
+    um_status status = UM_E_NOMEM;
+    fixture f;
+    int failures = 0;
+
+    prepare(&f);
+    for (long n = 1; status != UM_OK; n++) {
+        um_mem_fail_after(n);
+        status = um_engine_create(&f.options, &f.engine, NULL);
+        if (status != UM_OK) {
+            UM_CHECK_STATUS(status, UM_E_NOMEM);
+            UM_CHECK(f.engine == NULL);
+            failures++;
+        }
+    }
+    um_mem_fail_after(0);
+    UM_CHECK(failures >= 10);
+    close_fixture(&f);
+}
+
+static void running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was(void)
+{
+    um_submission two[] = {make_submission(2), make_submission(2)};
+    um_status status = UM_E_OVERLOADED;
+    uint64_t ids[2];
+    um_stats stats;
+    fixture f;
+    int failures = 0;
+
+    open_fixture(&f);
+    two[1].want_tokens = true;
+    for (long n = 1; status != UM_OK; n++) {
+        um_mem_fail_after(n);
+        status = um_engine_submit_many(f.engine, two, 2, ids, NULL);
+        um_engine_stats(f.engine, &stats);
+        UM_CHECK_INT(stats.waiting, status == UM_OK ? 2 : 0);
+        if (status != UM_OK) {
+            UM_CHECK_STATUS(status, UM_E_OVERLOADED);
+            failures++;
+        }
+    }
+    um_mem_fail_after(0);
+    UM_CHECK(failures >= 2 * 8);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    close_fixture(&f);
+}
+
+static void ending_the_engine_ends_what_is_left(void)
+{
+    fixture f;
+    uint64_t id;
+
+    open_fixture(&f);
+    UM_CHECK_STATUS(submit(&f, 5, &id), UM_OK);
+    um_engine_turn(f.engine);
+    UM_CHECK_STATUS(submit(&f, 5, &id), UM_OK); /* not even taken yet */
+    close_fixture(&f);                          /* the leak check sees to the rest */
+}
+
+#define TEST(name)                                                                                 \
+    {                                                                                              \
+#name, name, 0                                                                             \
+    }
+static const um_test tests[] = {
+    TEST(text_comes_as_it_settles_and_the_end_with_usage),
+    TEST(pieces_not_taken_are_taken_as_one),
+    TEST(wanted_tokens_come_with_every_event),
+    TEST(text_of_a_reader_without_memory_waits_for_it),
+    TEST(places_are_bounded_and_freed),
+    TEST(a_cancelled_request_ends_at_the_next_turn),
+    TEST(draining_refuses_new_work_and_finishes_the_old),
+    TEST(a_lost_device_ends_everything_and_refuses_more),
+    TEST(only_an_engine_with_work_can_stall),
+    TEST(the_wait_estimate_follows_the_rate_of_endings),
+    TEST(statistics_count_what_happened),
+    TEST(the_largest_plan_holds_one_guided_context),
+    TEST(running_out_of_memory_at_start_is_an_error_without_leaks),
+    TEST(running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was),
+    TEST(ending_the_engine_ends_what_is_left),
+};
+UM_TEST_MAIN(tests)
