@@ -22,10 +22,8 @@ um_status um_backend_open(const um_backend_options *options, um_backend **out, u
         filled.tile_bytes = BACKEND_TILE_BYTES;
     if (strcmp(filled.name, "ref") == 0)
         return umi_ref_open(&filled, out, err);
-#ifdef UM_HAVE_CPU
     if (strcmp(filled.name, "cpu") == 0 || strcmp(filled.name, "auto") == 0)
         return umi_cpu_open(&filled, out, err);
-#endif
     return um_fail_field(err, UM_E_VALUE, "backend", "backend is '%s'; known are auto, cpu, ref",
                          filled.name);
 }
