@@ -86,11 +86,8 @@ um_tensor um_tensor_host(um_dtype dtype, int64_t rows, int64_t cols, const void 
 {
     /* const is dropped because one tensor type serves inputs and outputs; ops write through their
      * `out` tensors only. */
-    return (um_tensor){.dtype = dtype,
-                       .rows = rows,
-                       .cols = cols,
-                       .stride = cols,
-                       .data = (void *)(uintptr_t)data};
+    return (um_tensor){
+        .dtype = dtype, .rows = rows, .cols = cols, .stride = cols, .data = (void *)data};
 }
 
 static size_t copy_bytes(const um_tensor *tensor, int64_t count)

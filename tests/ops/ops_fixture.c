@@ -154,12 +154,25 @@ bool ops_same_row(const um_tensor *a, int64_t row_a, const um_tensor *b, int64_t
                   (size_t)a->cols * size) == 0;
 }
 
-bool ops_row_is_nan(const um_tensor *t, int64_t row)
+static bool row_is_nan(const um_tensor *t, int64_t row)
 {
     for (int64_t c = 0; c < t->cols; c++)
         if (!isnan(ops_get(t, row, c)))
             return false;
     return true;
+}
+
+void ops_check_isolated(const um_tensor *clean, const um_tensor *broken, int64_t first, int64_t end,
+                        const char *label)
+{
+    for (int64_t r = 0; r < clean->rows; r++) {
+        bool good =
+            r >= first && r < end ? row_is_nan(broken, r) : ops_same_row(clean, r, broken, r);
+
+        um_test_count();
+        if (!good)
+            um_test_fail(__FILE__, __LINE__, "%s: row %lld", label, (long long)r);
+    }
 }
 
 double ops_round(um_dtype dtype, double value)

@@ -10,6 +10,7 @@
 
 #include "tests/test.h"
 
+#define OPS_LABEL_BYTES 160
 #define OPS_ROWS_MAX 400
 #define OPS_WIDTH_MAX 1536
 #define OPS_BACKENDS_MAX 16
@@ -53,7 +54,9 @@ double ops_get(const um_tensor *t, int64_t row, int64_t col);
 void ops_set(const um_tensor *t, int64_t row, int64_t col, float value);
 /* Bitwise equality of one row of each. */
 bool ops_same_row(const um_tensor *a, int64_t row_a, const um_tensor *b, int64_t row_b);
-bool ops_row_is_nan(const um_tensor *t, int64_t row);
+/* Rows [first, end) of `broken` must be NaN all over, the others as in `clean`. */
+void ops_check_isolated(const um_tensor *clean, const um_tensor *broken, int64_t first, int64_t end,
+                        const char *label);
 
 /* Round half to even to the dtype's precision, in double and without um_f32_to_bf16. */
 double ops_round(um_dtype dtype, double value);

@@ -6,7 +6,6 @@
 #include "core/base/mem.h"
 #include "tests/ops/ops_fixture.h"
 
-#define LABEL_BYTES 160
 #define SUBJECT_ROWS 300
 #define RANGES 40
 
@@ -77,7 +76,7 @@ static void check_everywhere(void (*make)(subject *s, um_backend *backend, int32
     for (int32_t variant = 0; variant < variants; variant++) {
         for (int b = 0; b < backends.count; b++) {
             subject s = {.backend = backends.at[b], .variant = variant};
-            char label[LABEL_BYTES];
+            char label[OPS_LABEL_BYTES];
 
             snprintf(label, sizeof(label), "%s %s variant %d", backends.label[b], op, (int)variant);
             make(&s, backends.at[b], variant);

@@ -9,7 +9,6 @@
 #include "core/base/rng.h"
 #include "tests/ops/ops_fixture.h"
 
-#define LABEL_BYTES 160
 #define SCORE_ROWS 100
 
 static um_score_rule plain_rule(void)
@@ -480,7 +479,7 @@ static void heads_match_double(void)
 
         ops_open(&backends, c->tile_bytes, c->vocab);
         for (int b = 0; b < backends.count; b++) {
-            char label[LABEL_BYTES];
+            char label[OPS_LABEL_BYTES];
 
             snprintf(label, sizeof(label), "%s head case %zu", backends.label[b], i);
             run_head(backends.at[b], c, label, &stats[b], &worst[b]);
