@@ -1,0 +1,167 @@
+#include "tests/support/tiny_engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/byte_tokenizer.h"
+#include "tests/support/temp_dir.h"
+
+#define CONTEXT 64
+
+static void must(um_status status, const um_err *err)
+{
+    if (status == UM_OK)
+        return;
+    fprintf(stderr, "tiny engine: %s: %s\n", um_status_name(status), err->message);
+    exit(1);
+}
+
+/* Runs the real step, and notes who took part. */
+static um_status noting_step(void *context, const um_plan *plan, um_step_result *result,
+                             um_err *err)
+{
+    um_tiny_engine *tiny = context;
+    bool seen[CONTEXT + 1] = {false};
+
+    tiny->step_requests = plan->request_count;
+    tiny->step_lengths = 0;
+    for (int32_t i = 0; i < plan->sequence_count; i++) {
+        int32_t length = plan->cu_seqlens[i + 1] - plan->cu_seqlens[i];
+
+        tiny->step_lengths += !seen[length];
+        seen[length] = true;
+    }
+    return um_step_run(tiny->step, plan, result, err);
+}
+
+static void open_model(um_tiny_engine *tiny, const um_tiny_engine_options *options,
+                       int32_t rows_max)
+{
+    um_tiny_options checkpoint = options->checkpoint;
+    um_model_options model = {.precision = options->precision, .rows_max = rows_max};
+    char dir[UM_TEMP_PATH_BYTES];
+    um_err err = {0};
+
+    checkpoint.context = checkpoint.context ? checkpoint.context : CONTEXT;
+    um_temp_dir_make(dir);
+    must(um_tiny_checkpoint_write(dir, &checkpoint, &err), &err);
+    must(um_model_open(dir, tiny->backend, &model, &tiny->model, &err), &err);
+    um_temp_dir_remove(dir);
+}
+
+bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *options)
+{
+    um_backend_options backend = {
+        .name = options->backend, .isa = options->isa, .threads = options->threads};
+    um_engine_options engine;
+    um_plan_limits limits;
+    um_err err = {0};
+    um_status status;
+
+    memset(tiny, 0, sizeof(*tiny));
+    status = um_backend_open(&backend, &tiny->backend, &err);
+    if (status == UM_E_UNSUPPORTED)
+        return false;
+    must(status, &err);
+    tiny->tokenizer = um_byte_tokenizer_open();
+    engine = (um_engine_options){
+        .batch_max = options->batch_max,
+        .queue_max = UM_TINY_RESULTS,
+        .rows_per_step = options->rows_per_step,
+        .tokenizer = tiny->tokenizer,
+        .context_max = CONTEXT,
+        .mask_token = UM_TINY_MASK,
+        .end_tokens = {UM_TINY_END, UM_TINY_TURN},
+        .end_token_count = 2,
+        .eos_token = UM_TINY_END,
+        .turn_token = UM_TINY_TURN,
+        .step = noting_step,
+        .step_context = tiny,
+    };
+    limits = um_engine_plan_limits(&engine);
+    open_model(tiny, options, limits.rows_max);
+    tiny->limits = (um_params_limits){
+        .family = um_model_get_info(tiny->model)->family,
+        .defaults = um_model_get_info(tiny->model)->defaults,
+        .context_max = CONTEXT,
+    };
+    must(um_params_limits_check(&tiny->limits, &err), &err);
+    must(um_step_create(tiny->model, limits.rows_max, limits.sequences_max, &tiny->step, &err),
+         &err);
+    must(um_engine_create(&engine, &tiny->engine, &err), &err);
+    return true;
+}
+
+void um_tiny_engine_close(um_tiny_engine *tiny)
+{
+    um_engine_destroy(tiny->engine);
+    um_step_destroy(tiny->step);
+    um_model_close(tiny->model);
+    um_backend_close(tiny->backend);
+    um_tokenizer_close(tiny->tokenizer);
+}
+
+um_params um_tiny_engine_params(const um_tiny_engine *tiny, const um_tiny_request *request)
+{
+    um_params params;
+    um_err err = {0};
+
+    must(um_params_resolve(&request->given, &tiny->limits, request->prompt_tokens, "prompt", 1,
+                           &params, &err),
+         &err);
+    return params;
+}
+
+uint64_t um_tiny_engine_submit(um_tiny_engine *tiny, const um_tiny_request *request)
+{
+    um_submission submission = {
+        .prompt = request->prompt,
+        .prompt_tokens = request->prompt_tokens,
+        .params = um_tiny_engine_params(tiny, request),
+        .stops = &request->stop,
+        .stop_count = request->stop.length > 0,
+        .want_tokens = true,
+    };
+    uint64_t id = 0;
+    um_err err = {0};
+
+    must(um_engine_submit(tiny->engine, &submission, &id, &err), &err);
+    tiny->results[id % UM_TINY_RESULTS] = (um_tiny_result){0};
+    return id;
+}
+
+static void keep_event(um_tiny_engine *tiny, const um_event *event)
+{
+    um_tiny_result *result = &tiny->results[event->id % UM_TINY_RESULTS];
+
+    strncat(result->text, um_buf_view(&event->text),
+            sizeof(result->text) - strlen(result->text) - 1);
+    result->status = event->error.status;
+    result->finish = event->finish;
+    result->usage = event->usage;
+    memcpy(result->tokens, event->tokens, (size_t)event->token_count * sizeof(*event->tokens));
+    memcpy(result->confidences, event->confidences,
+           (size_t)event->token_count * sizeof(*event->confidences));
+    if (event->done)
+        result->id = event->id;
+}
+
+bool um_tiny_engine_turn(um_tiny_engine *tiny)
+{
+    um_status status = um_engine_turn(tiny->engine);
+    um_event event;
+
+    while (um_engine_next(tiny->engine, &event) == UM_OK) {
+        keep_event(tiny, &event);
+        um_event_deinit(&event);
+    }
+    return status != UM_EMPTY;
+}
+
+const um_tiny_result *um_tiny_engine_result(const um_tiny_engine *tiny, uint64_t id)
+{
+    const um_tiny_result *result = &tiny->results[id % UM_TINY_RESULTS];
+
+    return result->id == id ? result : NULL;
+}

@@ -1,0 +1,74 @@
+/*
+ * The whole engine on the hash-defined tiny checkpoint: backend, model, step and engine, driven
+ * turn by turn by the test. Problems other than a missing instruction set end the test program.
+ *
+ *     um_tiny_engine tiny;
+ *     if (um_tiny_engine_open(&tiny, &options)) {
+ *         id = um_tiny_engine_submit(&tiny, &request);
+ *         while (um_tiny_engine_turn(&tiny)) continue;
+ *         ... um_tiny_engine_result(&tiny, id) ...
+ *         um_tiny_engine_close(&tiny);
+ *     }
+ */
+#ifndef UM_TESTS_SUPPORT_TINY_ENGINE_H
+#define UM_TESTS_SUPPORT_TINY_ENGINE_H
+
+#include "core/engine/engine.h"
+#include "tests/support/tiny_checkpoint.h"
+
+#define UM_TINY_CANVAS_MAX 64
+#define UM_TINY_RESULTS 64
+
+typedef struct um_tiny_engine_options {
+    const char *backend; /* "ref", "cpu" */
+    const char *isa;     /* NULL: the best */
+    int32_t threads;
+    um_precision precision;
+    um_tiny_options checkpoint; /* context: 0 is 64 here */
+    int32_t batch_max;
+    int32_t rows_per_step;
+} um_tiny_engine_options;
+
+typedef struct um_tiny_request {
+    const int32_t *prompt;
+    int32_t prompt_tokens;
+    um_params_given given;
+    um_stop_string stop; /* length 0: none */
+} um_tiny_request;
+
+typedef struct um_tiny_result {
+    uint64_t id; /* 0: no result */
+    um_status status;
+    um_finish finish;
+    um_usage usage;
+    int32_t tokens[UM_TINY_CANVAS_MAX]; /* [usage.canvas_tokens] */
+    float confidences[UM_TINY_CANVAS_MAX];
+    char text[4 * UM_TINY_CANVAS_MAX];
+} um_tiny_result;
+
+typedef struct um_tiny_engine {
+    um_backend *backend;
+    um_model *model;
+    um_step *step;
+    um_tokenizer *tokenizer;
+    um_engine *engine;
+    um_params_limits limits;
+    /* statistics of the last step */
+    int32_t step_requests;
+    int32_t step_lengths;                    /* different canvas lengths among them */
+    um_tiny_result results[UM_TINY_RESULTS]; /* by id modulo UM_TINY_RESULTS */
+} um_tiny_engine;
+
+/* False when this machine lacks the instruction set. */
+bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *options);
+void um_tiny_engine_close(um_tiny_engine *tiny);
+
+um_params um_tiny_engine_params(const um_tiny_engine *tiny, const um_tiny_request *request);
+/* Parameters resolved as the server does it. Returns the id. */
+uint64_t um_tiny_engine_submit(um_tiny_engine *tiny, const um_tiny_request *request);
+/* One turn; reads all events. False when there was nothing to do. */
+bool um_tiny_engine_turn(um_tiny_engine *tiny);
+/* NULL while the request has not ended. */
+const um_tiny_result *um_tiny_engine_result(const um_tiny_engine *tiny, uint64_t id);
+
+#endif
