@@ -58,7 +58,7 @@ static um_score_rule score_rule(const um_request *request, const um_batch_facts 
         .step = (uint32_t)canvas->step,
         .choice = params->choice,
         .temperature = params->temperature,
-        .confidence = params->policy->confidence,
+        .confidence = (int32_t)params->policy->confidence,
         .banned = {-1, -1},
         .uncounted = {-1, -1},
     };
