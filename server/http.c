@@ -121,7 +121,7 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     connection = exchange->connection;
     umi_exchange_destroy(exchange);
     *request_context = NULL;
-    umi_connection_enter(connection, UMI_PHASE_BETWEEN, 0);
+    umi_connection_enter(connection, UMI_PHASE_BETWEEN);
 }
 
 /* URLs are matched as sent; only the tail of a PREFIX route is decoded, once. */

@@ -129,13 +129,13 @@ static void suspend(um_exchange *exchange, umi_phase phase)
     UM_ASSERT(!exchange->suspended);
     exchange->suspended = true;
     MHD_suspend_connection(exchange->connection->mhd);
-    umi_connection_enter(exchange->connection, phase, 0);
+    umi_connection_enter(exchange->connection, phase);
 }
 
 /* The watch stops (entering a phase does that) before the library gets the socket back. */
-static void resume(um_exchange *exchange, umi_phase phase, uint64_t bytes)
+static void resume(um_exchange *exchange)
 {
-    umi_connection_enter(exchange->connection, phase, bytes);
+    umi_connection_enter(exchange->connection, UMI_PHASE_SENDING);
     if (!exchange->suspended)
         return;
     exchange->suspended = false;
@@ -147,7 +147,7 @@ void umi_exchange_cut(um_exchange *exchange)
 {
     exchange->cut = true;
     tell_gone(exchange);
-    resume(exchange, UMI_PHASE_REPLYING, 0);
+    resume(exchange);
 }
 
 /* ---- answers through the library ----------------------------------------------------------- */
@@ -163,7 +163,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t m
     if (unsent == 0 && exchange->ended)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (unsent == 0) {
-        suspend(exchange, UMI_PHASE_STREAM_IDLE);
+        suspend(exchange, UMI_PHASE_IDLE);
         return 0;
     }
     unsent = unsent < max ? unsent : max;
@@ -225,11 +225,6 @@ static enum MHD_Result queue(um_exchange *exchange)
     return result;
 }
 
-static umi_phase sending_phase(const um_exchange *exchange)
-{
-    return exchange->stream ? UMI_PHASE_STREAM_BUSY : UMI_PHASE_REPLYING;
-}
-
 /* The handler has decided. Inside the handler its caller sends; later it is done here. */
 static void send_answer(um_exchange *exchange)
 {
@@ -237,7 +232,7 @@ static void send_answer(um_exchange *exchange)
         return;
     /* On failure the handler hears of it when the library closes, not inside its own call. */
     exchange->cut = queue(exchange) != MHD_YES;
-    resume(exchange, sending_phase(exchange), exchange->answer.length);
+    resume(exchange);
 }
 
 /* ---- answers past the library -------------------------------------------------------------- */
@@ -277,7 +272,7 @@ static void answer_half_read(um_exchange *exchange)
     um_buf_deinit(&text);
     shutdown(exchange->connection->fd, SHUT_WR);
     exchange->cut = true;
-    umi_connection_enter(exchange->connection, UMI_PHASE_LINGERING, 0);
+    umi_connection_enter(exchange->connection, UMI_PHASE_LINGERING);
 }
 
 /* ---- the transport's own answers ----------------------------------------------------------- */
@@ -341,7 +336,7 @@ enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url
     if (!exchange)
         return MHD_NO;
     if (umi_access_check(exchange, url, method)) {
-        umi_connection_enter(connection, UMI_PHASE_BODY, umi_access_announced(exchange));
+        umi_connection_enter_body(connection, umi_access_announced(exchange));
         return MHD_YES;
     }
     if (!umi_access_has_body(exchange))
@@ -390,7 +385,7 @@ enum MHD_Result umi_exchange_complete(um_exchange *exchange)
         suspend(exchange, UMI_PHASE_WAITING);
         return MHD_YES;
     }
-    umi_connection_enter(exchange->connection, sending_phase(exchange), exchange->answer.length);
+    umi_connection_enter(exchange->connection, UMI_PHASE_SENDING);
     return queue(exchange);
 }
 
@@ -505,7 +500,7 @@ void um_exchange_stream_begin(um_exchange *exchange)
 static void wake_reader(um_exchange *exchange)
 {
     if (exchange->suspended)
-        resume(exchange, UMI_PHASE_STREAM_BUSY, 0);
+        resume(exchange);
 }
 
 /* A reader that waits for a slow client is not asked again, so the socket must tell the library. */
@@ -555,5 +550,5 @@ void umi_exchange_ping(um_exchange *exchange)
     if (exchange->state == UMI_STREAMING && memcmp(exchange->stream_tail, "\n\n", 2) == 0)
         um_exchange_stream_write(exchange, KEEP_ALIVE, strlen(KEEP_ALIVE));
     else
-        umi_connection_enter(exchange->connection, UMI_PHASE_STREAM_IDLE, 0);
+        umi_connection_enter(exchange->connection, UMI_PHASE_IDLE);
 }

@@ -23,14 +23,14 @@
 
 /* What a connection is doing; decides what its timer and its watch mean. */
 typedef enum umi_phase {
-    UMI_PHASE_HEADERS,     /* deadline for the end of the headers */
-    UMI_PHASE_BODY,        /* deadline for the end of the body */
-    UMI_PHASE_WAITING,     /* suspended for the handler; watched for a client that leaves */
-    UMI_PHASE_REPLYING,    /* deadline for the client to take the answer */
-    UMI_PHASE_STREAM_IDLE, /* suspended, all written is sent; timer: keep-alive comment */
-    UMI_PHASE_STREAM_BUSY, /* bytes are going out; timer: does the client take them */
-    UMI_PHASE_LINGERING,   /* answered before the body was read; input is thrown away */
-    UMI_PHASE_BETWEEN,     /* kept alive; watched for the first byte of the next request */
+    UMI_PHASE_HEADERS,   /* deadline for the end of the headers */
+    UMI_PHASE_BODY,      /* deadline for the end of the body */
+    UMI_PHASE_WAITING,   /* suspended for the handler; watched for a client that leaves */
+    UMI_PHASE_IDLE,      /* suspended stream, all written is sent; timer: keep-alive comment */
+    UMI_PHASE_SENDING,   /* bytes are going out; timer: does the client take them */
+    UMI_PHASE_LEAVING,   /* the client closed before its request was whole */
+    UMI_PHASE_LINGERING, /* answered before the body was read; input is thrown away */
+    UMI_PHASE_BETWEEN,   /* kept alive; watched for the first byte of the next request */
     UMI_PHASE_CLOSED,
 } umi_phase;
 
@@ -155,7 +155,9 @@ bool umi_access_loopback_name(const char *host);
 umi_connection *umi_connection_create(um_http *http, struct MHD_Connection *mhd, int fd);
 /* The library is about to close the socket. Frees the connection once its handles are closed. */
 void umi_connection_close(umi_connection *connection);
-void umi_connection_enter(umi_connection *connection, umi_phase phase, uint64_t bytes);
+void umi_connection_enter(umi_connection *connection, umi_phase phase);
+/* The same for UMI_PHASE_BODY, whose time grows with the announced bytes. */
+void umi_connection_enter_body(umi_connection *connection, uint64_t bytes);
 /* Both directions, so that the library notices; the descriptor stays its own. */
 void umi_connection_shutdown(umi_connection *connection);
 

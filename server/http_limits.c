@@ -4,7 +4,8 @@
  * The library's own timeout counts silence, so a client that sends one byte a second never meets
  * it; and a suspended connection neither times out nor notices that its client is gone. One timer
  * and one poll handle per connection, made at its start and closed at its end, mend both. The watch
- * is on only while the library does not read: suspended, or before the first byte of a request.
+ * sees a client that leaves also while a request comes in: when bytes and their end arrive together,
+ * the library takes the bytes and does not look again.
  *
  * A connection that must go is shut down, never closed: the descriptor is the library's.
  */
@@ -18,8 +19,9 @@
 #include "core/base/mem.h"
 
 #define LINGER_MS 2000
-#define BYTES_PER_SECOND_MIN 65536 /* a slower client runs out of time */
-#define READER_LOOKS 4             /* per reader_timeout_ms */
+#define LEAVING_MS 100
+#define BODY_BYTES_PER_SECOND_MIN 65536 /* a slower body runs out of time */
+#define READER_LOOKS 4                  /* per reader_timeout_ms */
 
 /* ---- watch --------------------------------------------------------------------------------- */
 
@@ -27,7 +29,7 @@ static void on_first_byte(uv_poll_t *watch, int status, int events)
 {
     (void)status;
     (void)events;
-    umi_connection_enter(watch->data, UMI_PHASE_HEADERS, 0);
+    umi_connection_enter(watch->data, UMI_PHASE_HEADERS);
 }
 
 /* A half-closed client counts as gone: it cannot be told from one that closed. */
@@ -35,9 +37,17 @@ static void on_client_gone(uv_poll_t *watch, int status, int events)
 {
     umi_connection *connection = watch->data;
 
-    if (status == 0 && !(events & UV_DISCONNECT))
-        return;
+    (void)status; /* an error is a client that reset the connection */
+    (void)events;
     umi_exchange_cut(connection->exchange);
+}
+
+/* The library may still have a whole request to read, so it gets a moment. */
+static void on_client_leaving(uv_poll_t *watch, int status, int events)
+{
+    (void)status;
+    (void)events;
+    umi_connection_enter(watch->data, UMI_PHASE_LEAVING);
 }
 
 static void watch_for(umi_connection *connection, int events, uv_poll_cb callback)
@@ -100,14 +110,14 @@ static void on_timer(uv_timer_t *timer)
     case UMI_PHASE_BODY:
         umi_exchange_body_late(connection->exchange);
         break;
-    case UMI_PHASE_STREAM_IDLE:
+    case UMI_PHASE_IDLE:
         umi_exchange_ping(connection->exchange);
         break;
-    case UMI_PHASE_STREAM_BUSY:
+    case UMI_PHASE_SENDING:
         look_at_reader(connection);
         break;
     case UMI_PHASE_HEADERS:
-    case UMI_PHASE_REPLYING:
+    case UMI_PHASE_LEAVING:
     case UMI_PHASE_LINGERING:
         umi_connection_shutdown(connection);
         break;
@@ -120,12 +130,7 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- phases -------------------------------------------------------------------------------- */
 
-static uint64_t transfer_ms(uint64_t base_ms, uint64_t bytes)
-{
-    return base_ms + bytes * 1000 / BYTES_PER_SECOND_MIN;
-}
-
-void umi_connection_enter(umi_connection *connection, umi_phase phase, uint64_t bytes)
+void umi_connection_enter(umi_connection *connection, umi_phase phase)
 {
     const um_http_options *options = &connection->http->options;
 
@@ -134,26 +139,28 @@ void umi_connection_enter(umi_connection *connection, umi_phase phase, uint64_t 
     uv_poll_stop(&connection->watch);
     switch (phase) {
     case UMI_PHASE_HEADERS:
+        watch_for(connection, UV_DISCONNECT, on_client_leaving);
         start_timer(connection, options->header_timeout_ms);
         break;
     case UMI_PHASE_BODY:
-        start_timer(connection, transfer_ms(options->body_timeout_ms, bytes));
+        watch_for(connection, UV_DISCONNECT, on_client_leaving);
+        start_timer(connection, options->body_timeout_ms);
         break;
     case UMI_PHASE_WAITING:
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         break;
-    case UMI_PHASE_REPLYING:
-        start_timer(connection, transfer_ms(options->reader_timeout_ms, bytes));
-        break;
-    case UMI_PHASE_STREAM_IDLE:
+    case UMI_PHASE_IDLE:
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         if (options->ping_interval_ms > 0)
             start_timer(connection, options->ping_interval_ms);
         break;
-    case UMI_PHASE_STREAM_BUSY:
+    case UMI_PHASE_SENDING:
         connection->socket_bytes = bytes_in_socket(connection);
         connection->progress_at = uv_now(connection->http->loop);
         start_timer(connection, look_interval_ms(connection));
+        break;
+    case UMI_PHASE_LEAVING:
+        start_timer(connection, LEAVING_MS);
         break;
     case UMI_PHASE_LINGERING:
         start_timer(connection, LINGER_MS);
@@ -164,6 +171,13 @@ void umi_connection_enter(umi_connection *connection, umi_phase phase, uint64_t 
     case UMI_PHASE_CLOSED:
         break;
     }
+}
+
+void umi_connection_enter_body(umi_connection *connection, uint64_t bytes)
+{
+    umi_connection_enter(connection, UMI_PHASE_BODY);
+    start_timer(connection, connection->http->options.body_timeout_ms +
+                                bytes * 1000 / BODY_BYTES_PER_SECOND_MIN);
 }
 
 void umi_connection_shutdown(umi_connection *connection)
@@ -196,7 +210,7 @@ umi_connection *umi_connection_create(um_http *http, struct MHD_Connection *mhd,
     if (connection->next)
         connection->next->prev = connection;
     http->connections = connection;
-    umi_connection_enter(connection, UMI_PHASE_HEADERS, 0);
+    umi_connection_enter(connection, UMI_PHASE_HEADERS);
     return connection;
 }
 
@@ -213,7 +227,7 @@ static void on_handle_closed(uv_handle_t *handle)
 void umi_connection_close(umi_connection *connection)
 {
     UM_ASSERT(!connection->exchange);
-    umi_connection_enter(connection, UMI_PHASE_CLOSED, 0);
+    umi_connection_enter(connection, UMI_PHASE_CLOSED);
     if (connection->prev)
         connection->prev->next = connection->next;
     else
