@@ -179,7 +179,7 @@ static void ties_go_to_the_lowest_position(void)
 
 static void minimum_holds_for_every_kind(void)
 {
-    static const float w[] = {0.1f, 0.3f, 0.2f, 0.97f};
+    static const float w[] = {0.1f, 0.3f, 0.2f, 0.97f}, low[] = {0.1f};
     um_select_rule at_least = threshold(0.9f);
     ops_backends backends;
 
@@ -189,6 +189,9 @@ static void minimum_holds_for_every_kind(void)
     at_least.count = 0;
     at_least.threshold = 0.99f;
     EXPECT(w, at_least, "----");
+    at_least = factor(1, true); /* the quirk starts at the second rank */
+    at_least.count = 0;
+    EXPECT(low, at_least, "-");
     at_least = factor(0.01f, false);
     at_least.count = 3;
     EXPECT(w, at_least, "-xxx");
