@@ -116,7 +116,7 @@ static void attend_head(const oracle *w, int64_t row, int64_t head, double *out)
     int64_t at = head / (w->o.heads / w->o.kv_heads) * w->dim;
     const double *q = w->q + row * w->d + head * w->dim;
     double *scores = doubles(w->rows);
-    double largest = -INFINITY, sum = 0;
+    double largest = (double)-INFINITY, sum = 0;
 
     for (int64_t j = 0; j < w->rows; j++) {
         for (int64_t i = 0; i < w->dim; i++)
