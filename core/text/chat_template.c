@@ -265,22 +265,26 @@ static um_status open_config(const char *path, const um_chat_template **out, um_
     return status;
 }
 
+static um_status join_path(um_buf *path, const char *dir, const char *name, um_err *err)
+{
+    um_buf_clear(path);
+    um_buf_printf(path, "%s/%s", dir, name);
+    return um_buf_failed(path) ? um_fail(err, UM_E_NOMEM, "no memory for a path") : UM_OK;
+}
+
 um_status um_chat_template_open(const char *dir, const um_chat_template **out, um_err *err)
 {
     um_buf path = {0};
-    um_status status = UM_EMPTY;
+    um_status status = join_path(&path, dir, "chat_template.jinja", err);
 
     *out = NULL;
     /* The file of its own wins, as in transformers. */
-    um_buf_printf(&path, "%s/chat_template.jinja", dir);
-    if (!um_buf_failed(&path))
+    if (status == UM_OK)
         status = open_jinja(um_buf_view(&path), out, err);
-    if (status == UM_EMPTY) {
-        um_buf_clear(&path);
-        um_buf_printf(&path, "%s/tokenizer_config.json", dir);
-        status = um_buf_failed(&path) ? um_fail(err, UM_E_NOMEM, "no memory for a path")
-                                      : open_config(um_buf_view(&path), out, err);
-    }
+    if (status == UM_EMPTY)
+        status = join_path(&path, dir, "tokenizer_config.json", err);
+    if (status == UM_OK && !*out)
+        status = open_config(um_buf_view(&path), out, err);
     um_buf_deinit(&path);
     return status;
 }
