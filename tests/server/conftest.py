@@ -1,0 +1,48 @@
+"""Checkpoints and servers that the tests share. A test that needs other options starts its own."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import unmask_server
+
+MAKER = unmask_server.ROOT / "scripts/make_tiny_checkpoint.py"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A small served checkpoint: 608 ids, 1,024 positions, random weights."""
+    path = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    subprocess.run([sys.executable, MAKER, "--kind", "served", "--out", path], check=True,
+                   stdout=subprocess.DEVNULL)
+    return pathlib.Path(path)
+
+
+@pytest.fixture(scope="session")
+def shared(checkpoint):
+    """One server with two names for many tests. It must still be idle and end cleanly at the end."""
+    server = unmask_server.Server(checkpoint, "--model-alias", "alias/name")
+    yield server
+    server.wait_idle()
+    server.stop()
+
+
+@pytest.fixture
+def launch(checkpoint):
+    """Starts servers of the test's own; whatever is left is killed."""
+    servers = []
+
+    def start(*options, model=checkpoint, **how):
+        servers.append(unmask_server.Server(model, *options, **how))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def slow(launch):
+    """A server whose answers take long: plain loops, one request at a time, one in the queue."""
+    return launch("--backend", "ref", "--max-batch", "1", "--max-queue", "1", "--drain-timeout", "1")

@@ -1,0 +1,201 @@
+"""The real binary on a checkpoint: start it, ask it, stop it. No test lives here."""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("UM_BUILD_DIR", ROOT / "build/release"))
+BINARY = BUILD / "server/unmask"
+TIMEOUT = 60
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+def chat(**fields):
+    """Body C of the API's checklist, plus what is named."""
+    return {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 16, "seed": 1, **fields}
+
+
+def text(**fields):
+    return {"prompt": "Once", "max_tokens": 16, "seed": 1, **fields}
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        assert self.headers["content-type"] == "application/json"
+        return json.loads(self.body)
+
+    @property
+    def content(self):
+        assert self.status == 200, self.body
+        choice = self.json["choices"][0]
+        return choice["message"]["content"] if "message" in choice else choice["text"]
+
+    def error(self, status, code, param=None):
+        """Checks a standard error body and returns its message."""
+        assert self.status == status, self.body
+        error = self.json["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert (error["code"], error["param"]) == (code, param), error
+        assert error["message"] and self.headers["x-request-id"]
+        return error["message"]
+
+
+class Server:
+    """A running `unmask serve`; by default on a free port, one compute thread."""
+
+    def __init__(self, checkpoint, *options, wait=True, env=None):
+        self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop the server
+        command = [str(BINARY), "serve", "--model", str(checkpoint), "--port", "0", "--threads", "1",
+                   *options]
+        self.process = subprocess.Popen(command, stderr=self.log, stdin=subprocess.DEVNULL,
+                                        env={**os.environ, **(env or {})})
+        self.port = int(self.wait_for_log(r"listening host=\S+ port=(\d+)").group(1))
+        if wait:
+            self.wait_for_log(r"info ready ")
+
+    def errors(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def wait_for_log(self, pattern, seconds=TIMEOUT):
+        end = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.errors())):
+            assert self.process.poll() is None and time.monotonic() < end, self.errors()[-4000:]
+            time.sleep(0.005)
+        return match
+
+    # ---- asking ----
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+
+    def ask(self, method, path, body=None, headers=None):
+        """One request; a dict goes as JSON, bytes go as they are."""
+        headers = dict(headers or {})
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        with contextlib.closing(self.connect()) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, names, response.read())
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, headers=headers)
+
+    def post(self, path, body, **headers):
+        return self.ask("POST", path, body, headers)
+
+    def chat(self, **fields):
+        return self.post(CHAT, chat(**fields))
+
+    def text(self, **fields):
+        return self.post(TEXT, text(**fields))
+
+    def stream(self, path, body):
+        """A streamed answer as it came: (headers, bytes)."""
+        answer = self.post(path, {**body, "stream": True})
+        assert answer.status == 200, answer.body
+        return answer.headers, answer.body
+
+    def open_stream(self, path, body):
+        """The socket of a stream whose first chunk has arrived."""
+        payload = json.dumps({**body, "stream": True}).encode()
+        client = self.send(path, payload)
+        seen = b""
+        while b"data: " not in seen:
+            part = client.recv(65536)
+            assert part, seen
+            seen += part
+        return client
+
+    def send(self, path, payload):
+        """A socket on which the request has been sent, and nothing was read."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
+        client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                       b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(payload), payload))
+        return client
+
+    def metrics(self):
+        """Samples of /metrics by `name{labels}` without the model's name."""
+        samples = {}
+        for line in self.get("/metrics").body.decode().splitlines():
+            if not line.startswith("#"):
+                series, value = line.rsplit(" ", 1)
+                series = re.sub(r'model_name="[^"]*",?', "", series).replace("{}", "")
+                assert series not in samples, series
+                samples[series.removeprefix("unmask_")] = float(value)
+        return samples
+
+    def wait_for_metric(self, series, predicate, seconds=20):
+        end = time.monotonic() + seconds
+        while not predicate(value := self.metrics()[series]):
+            assert time.monotonic() < end, (series, value)
+            time.sleep(0.01)
+        return value
+
+    def wait_idle(self):
+        self.wait_for_metric("num_requests_running", lambda n: n == 0)
+        self.wait_for_metric("num_requests_waiting", lambda n: n == 0)
+
+    # ---- life ----
+
+    def resident_kib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, seconds=TIMEOUT):
+        status = self.process.wait(timeout=seconds)
+        log = self.errors()
+        assert "ERROR: " not in log and "WARNING: ThreadSanitizer" not in log, log[-8000:]
+        return status
+
+    def stop(self):
+        """A clean end; sanitizers speak here."""
+        self.signal(signal.SIGTERM)
+        assert self.wait() == 0, self.errors()[-4000:]
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def events(raw):
+    """The JSON of every `data:` event; checks the framing on the way."""
+    assert raw.endswith(b"data: [DONE]\n\n") and b"\r" not in raw
+    found = []
+    for block in raw.decode().split("\n\n")[:-2]:
+        assert "\n" not in block, block
+        if block.startswith(": "):
+            continue
+        assert block.startswith("data: {"), block
+        found.append(json.loads(block.removeprefix("data: ")))
+    return found
+
+
+def joined(chunks, index=0):
+    """What the deltas of a choice add up to."""
+    parts = []
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            if choice["index"] == index:
+                parts.append(choice["delta"].get("content", "") if "delta" in choice
+                             else choice["text"])
+    return "".join(parts)
