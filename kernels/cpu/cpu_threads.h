@@ -1,13 +1,16 @@
 /*
- * A pool of compute threads that run one function together, each with its own index.
+ * A pool of compute threads that run one function together, cut into as many shares as threads.
  *
  *     umi_pool_run(pool, work, &job);   // work(&job, 0..count-1), returns when all are done
+ *
+ * Each share is done once, by one thread; usually by the one of its index, but by another where
+ * that one has no time. So `index` may pick scratch memory, but not the thread.
  *
  * A layer's product of a small model takes tens of microseconds, waking a sleeping thread as long:
  * so workers spin for a while after each run (about 0.2 ms) and only then sleep. A step keeps them
  * awake; an idle server does not use the CPU.
  *
- * One thread at a time calls umi_pool_run, and it is worker 0 itself. Everything written before
+ * One thread at a time calls umi_pool_run, and it does share 0 itself. Everything written before
  * the run is seen by the workers, everything they wrote is seen after it.
  */
 #ifndef UM_KERNELS_CPU_THREADS_H
