@@ -65,25 +65,20 @@ static bool path_matches(const um_route *route, const char *url)
     return strcmp(url, route->path) == 0;
 }
 
-/* The route for the method, or NULL; `allow` lists what the URL offers, "" when it is unknown. */
+/* The route for the method, or NULL; `allow` lists what the URL offers, nothing when it is unknown. */
 static const um_route *find_route(const um_http *http, const char *url, const char *method,
-                                  char allow[UMI_ALLOW_BYTES])
+                                  um_buf *allow)
 {
     const um_route *found = NULL;
     bool head = strcmp(method, "HEAD") == 0;
 
-    allow[0] = '\0';
     for (const um_route *route = http->options.routes; route->method; route++) {
-        bool get = strcmp(route->method, "GET") == 0;
-
         if (!path_matches(route, url))
             continue;
         if (!found && strcmp(route->method, head ? "GET" : method) == 0)
             found = route;
-        if (!strstr(allow, route->method) && strlen(allow) < UMI_ALLOW_BYTES / 2) {
-            strcat(allow, allow[0] ? ", " : "");
-            strcat(allow, get ? "GET, HEAD" : route->method);
-        }
+        um_buf_printf(allow, "%s%s", allow->length > 0 ? ", " : "",
+                      strcmp(route->method, "GET") == 0 ? "GET, HEAD" : route->method);
     }
     return found;
 }
@@ -317,13 +312,13 @@ static bool is_header_list(const char *text)
 
 /* Browsers' SDKs send a dozen x-stainless-* headers, and "*" would not cover authorization, so the
  * requested list is reflected. */
-static void answer_options(um_exchange *exchange, char allow[UMI_ALLOW_BYTES])
+static void answer_options(um_exchange *exchange, um_buf *allow)
 {
     const char *headers = umi_exchange_request_header(exchange, "Access-Control-Request-Headers");
 
     if (!umi_exchange_request_header(exchange, "Access-Control-Request-Method")) {
-        strcat(allow, ", OPTIONS");
-        um_exchange_header(exchange, "Allow", allow);
+        um_buf_text(allow, ", OPTIONS");
+        um_exchange_header(exchange, "Allow", um_buf_view(allow));
     } else if (matching_origin(exchange)) {
         um_exchange_header(exchange, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
         um_exchange_header(exchange, "Access-Control-Max-Age", "600");
@@ -360,7 +355,7 @@ static bool gate_open(um_exchange *exchange)
 }
 
 /* Host and key: who asks. */
-static bool caller_accepted(um_exchange *exchange, char allow[UMI_ALLOW_BYTES], bool options)
+static bool caller_accepted(um_exchange *exchange, um_buf *allow, bool options)
 {
     if (!host_allowed(exchange)) {
         umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_AUTH);
@@ -398,27 +393,39 @@ static bool content_accepted(um_exchange *exchange)
     return true;
 }
 
-bool umi_access_check(um_exchange *exchange, const char *url, const char *method)
+/* URL and method: what is asked for. Sets the route, which OPTIONS has none of. */
+static bool target_found(um_exchange *exchange, const char *url, const char *method, bool options,
+                         um_buf *allow)
 {
-    char allow[UMI_ALLOW_BYTES];
     const um_route *route = find_route(exchange->http, url, method, allow);
-    bool options = strcmp(method, "OPTIONS") == 0;
+    bool known = allow->length > 0;
 
-    add_cors_headers(exchange);
-    if (!framing_is_plain(exchange))
-        return false;
-    if (!allow[0] || (route && (route->flags & UM_ROUTE_PREFIX) &&
-                      !percent_decode(url + strlen(route->path), &exchange->tail))) {
+    if (route && (route->flags & UM_ROUTE_PREFIX))
+        known = percent_decode(url + strlen(route->path), &exchange->tail);
+    if (um_buf_failed(allow) || um_buf_failed(&exchange->tail)) {
+        umi_exchange_refuse(exchange, 503, "overloaded", "No memory for the request.");
+    } else if (!known) {
         refuse_url(exchange, url);
-        return false;
-    }
-    if (!route && !options) {
-        um_exchange_header(exchange, "Allow", allow);
+    } else if (!route && !options) {
+        um_exchange_header(exchange, "Allow", um_buf_view(allow));
         umi_exchange_refuse(exchange, 405, "method_not_allowed",
                             "This URL does not offer this method; see Allow.");
-        return false;
+    } else {
+        exchange->route = route;
+        return true;
     }
-    exchange->route = route;
-    return caller_accepted(exchange, allow, options) && gate_open(exchange) &&
-           content_accepted(exchange);
+    return false;
+}
+
+bool umi_access_check(um_exchange *exchange, const char *url, const char *method)
+{
+    bool options = strcmp(method, "OPTIONS") == 0, passed;
+    um_buf allow = {0};
+
+    add_cors_headers(exchange);
+    passed = framing_is_plain(exchange) && target_found(exchange, url, method, options, &allow) &&
+             caller_accepted(exchange, &allow, options) && gate_open(exchange) &&
+             content_accepted(exchange);
+    um_buf_deinit(&allow);
+    return passed;
 }

@@ -37,32 +37,31 @@ static bool is_request_id(const char *text)
 {
     size_t length = text ? strlen(text) : 0;
 
-    return length > 0 && length <= 128 &&
+    return length > 0 && length < UMI_ID_BYTES &&
            strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
                length;
 }
 
+/* The client's own names, where they are plain; else `fallback`. */
+static void copy_id(char out[UMI_ID_BYTES], const char *theirs, const char *fallback)
+{
+    snprintf(out, UMI_ID_BYTES, "%s", is_request_id(theirs) ? theirs : fallback);
+}
+
 static void set_ids(um_exchange *exchange)
 {
-    const char *theirs = umi_exchange_request_header(exchange, "X-Request-Id");
-    const char *client_id = umi_exchange_request_header(exchange, "X-Client-Request-Id");
+    char own[4 + 32 + 1] = "req_";
     unsigned char random[16];
-    char *out = exchange->request_id;
     ssize_t got;
 
-    if (is_request_id(client_id))
-        strcpy(exchange->client_id, client_id);
-    if (is_request_id(theirs)) {
-        strcpy(out, theirs);
-        return;
-    }
     do
         got = getrandom(random, sizeof(random), 0);
     while (got < 0 && errno == EINTR);
     UM_ASSERT(got == sizeof(random));
-    out += sprintf(out, "req_");
     for (size_t i = 0; i < sizeof(random); i++)
-        out += sprintf(out, "%02x", random[i]);
+        snprintf(own + 4 + i * 2, 3, "%02x", random[i]);
+    copy_id(exchange->request_id, umi_exchange_request_header(exchange, "X-Request-Id"), own);
+    copy_id(exchange->client_id, umi_exchange_request_header(exchange, "X-Client-Request-Id"), "");
 }
 
 static um_exchange *exchange_create(umi_connection *connection, const char *method)

@@ -18,8 +18,8 @@
 #include "server/http.h"
 
 #define UMI_JSON "application/json"
+#define UMI_ID_BYTES 129     /* of request ids, with the NUL */
 #define UMI_STATUS_CLASSES 3 /* 2xx, 4xx, 5xx */
-#define UMI_ALLOW_BYTES 48   /* "GET, HEAD, POST, OPTIONS" */
 
 /* What a connection is doing; decides what its timer and its watch mean. */
 typedef enum umi_phase {
@@ -60,8 +60,8 @@ struct um_exchange {
     umi_connection *connection;
     const um_route *route; /* NULL: no such URL */
     bool head, post;
-    char request_id[129];
-    char client_id[129]; /* theirs, for the log */
+    char request_id[UMI_ID_BYTES];
+    char client_id[UMI_ID_BYTES]; /* theirs, for the log */
     char key_name[64];
     uint64_t arrived_ns;
     um_buf tail; /* decoded rest of a PREFIX path */

@@ -135,7 +135,8 @@ static void handle_open(void *context, um_exchange *exchange)
 
 static void handle_error(void *context, um_exchange *exchange)
 {
-    um_err err = {.status = (um_status)atoi(um_exchange_tail(exchange)), .field = "a[0].b"};
+    um_err err = {.status = (um_status)strtol(um_exchange_tail(exchange), NULL, 10),
+                  .field = "a[0].b"};
 
     (void)context;
     memcpy(err.message, "cut \xc3\xa9 \xff\xe2\x82", 11);
@@ -434,7 +435,7 @@ static void set_option(echo_server *server, char *argument)
     } else if (strcmp(argument, "bind") == 0) {
         o->host = value;
     } else if (strcmp(argument, "metrics_auth") == 0) {
-        o->metrics_auth = atoi(value);
+        o->metrics_auth = *value == '1';
     } else if (strcmp(argument, "body_bytes_max") == 0) {
         o->body_bytes_max = strtoull(value, NULL, 10);
     }

@@ -45,6 +45,14 @@ static void handle_now(void *context, um_exchange *exchange)
     um_exchange_reply(exchange, 200, "application/json", body, length);
 }
 
+static void handle_tail(void *context, um_exchange *exchange)
+{
+    const char *tail = um_exchange_tail(exchange);
+
+    (void)context;
+    um_exchange_reply(exchange, 200, "text/plain", tail, strlen(tail));
+}
+
 static void handle_later(void *context, um_exchange *exchange)
 {
     fixture *f = context;
@@ -64,7 +72,7 @@ static const um_route routes[] = {
     {"POST", "/now", "/now", 0, handle_now},
     {"POST", "/later", "/later", 0, handle_later},
     {"POST", "/stream", "/stream", 0, handle_stream},
-    {"GET", "/tail/", "/tail/{rest}", UM_ROUTE_PREFIX, handle_now},
+    {"GET", "/tail/", "/tail/{rest}", UM_ROUTE_PREFIX, handle_tail},
     {0},
 };
 
@@ -176,18 +184,21 @@ static void exchange_once(fixture *f, const char *text, um_buf *out)
     UM_CHECK(!f->waiting);
 }
 
-/* An answer may be missing when memory was out, but is never damaged. */
+static bool ends_with(const um_buf *text, const char *end)
+{
+    size_t length = strlen(end);
+
+    return text->length >= length && strcmp(um_buf_view(text) + text->length - length, end) == 0;
+}
+
+/* Without memory an answer is missing, a 503, or a stream that breaks off; never a wrong one. */
 static void check_walked_answer(const um_buf *answer, const char *expected, bool failed)
 {
     const char *text = um_buf_view(answer);
-    bool as_expected = strncmp(text, "HTTP/1.1 ", 9) == 0 && strstr(text, expected) &&
-                       strcmp(text + answer->length - strlen(expected), expected) == 0;
+    bool cut_stream = strstr(text, "chunked") && !ends_with(answer, "\r\n0\r\n\r\n");
 
-    if (!failed)
-        UM_CHECK(as_expected);
-    else
-        UM_CHECK(as_expected || answer->length == 0 || strstr(text, " 503 ") ||
-                 strncmp(text, "HTTP/1.1 200 OK", 15) == 0 /* a stream that was cut */);
+    UM_CHECK(ends_with(answer, expected) ||
+             (failed && (answer->length == 0 || strstr(text, " 503 ") || cut_stream)));
 }
 
 static void walk(const char *request, const char *expected, long least)
@@ -239,8 +250,8 @@ static void a_stream_survives_every_failed_allocation(void)
 
 static void a_tail_survives_every_failed_allocation(void)
 {
-    walk("GET /tail/abc%20d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "\r\n\r\n",
-         3);
+    walk("GET /tail/abc%20d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+         "\r\n\r\nabc d", 3);
 }
 
 static void a_refusal_survives_every_failed_allocation(void)
