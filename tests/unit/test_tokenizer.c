@@ -3,7 +3,7 @@
  * the reference in tests/text. */
 #include "tests/test.h"
 
-#include <stdlib.h>
+#include <pthread.h>
 #include <time.h>
 
 #include "core/base/mem.h"
@@ -765,6 +765,31 @@ static void decoding_survives_every_failing_allocation(void)
     um_tokenizer_close(tokenizer);
 }
 
+/* ---- threads ---- */
+
+#define THREADS 4
+
+static void *encode_often(void *argument)
+{
+    const um_tokenizer *tokenizer = argument;
+
+    for (int i = 0; i < 200; i++)
+        EXPECT(tokenizer, "aaaaa e\xCC\x81 x", "<257>a<32><195><169><32>x");
+    return NULL;
+}
+
+static void threads_share_one_tokenizer(void)
+{
+    um_tokenizer *tokenizer = load(&(document){.merges = {"a a", "aa aa"}});
+    pthread_t threads[THREADS];
+
+    for (int i = 0; i < THREADS; i++)
+        UM_ASSERT(pthread_create(&threads[i], NULL, encode_often, tokenizer) == 0);
+    for (int i = 0; i < THREADS; i++)
+        UM_ASSERT(pthread_join(threads[i], NULL) == 0);
+    um_tokenizer_close(tokenizer);
+}
+
 /* ---- hostile texts ---- */
 
 #define MEBIBYTE ((size_t)1 << 20)
@@ -831,6 +856,7 @@ static void no_repetition_takes_quadratic_time(void)
                                         "'s",  "\t",           "ab",
                                         "<|",  "\xE3\x80\x80", "\xE1\xA0\x8E",
                                         "' '", "\r\n ",        "\xCC\xA3\xCC\x81"};
+    const size_t bytes = UM_TEST_SANITIZED ? MEBIBYTE / 8 : MEBIBYTE;
     um_tokenizer *tokenizers[] = {load(&runs), NULL, NULL};
     document other = runs;
 
@@ -841,7 +867,7 @@ static void no_repetition_takes_quadratic_time(void)
     for (size_t k = 0; k < UM_COUNT_OF(tokenizers); k++) {
         for (size_t i = 0; i < UM_COUNT_OF(units); i++) {
             size_t count = 0;
-            double seconds = encode_seconds(tokenizers[k], units[i], MEBIBYTE, &count);
+            double seconds = encode_seconds(tokenizers[k], units[i], bytes, &count);
 
             UM_CHECK(count > 0);
             if (!UM_TEST_SANITIZED) /* quadratic would be minutes */
@@ -913,6 +939,7 @@ static const um_test tests[] = {
     TEST(loading_survives_every_failing_allocation),
     TEST(encoding_survives_every_failing_allocation),
     TEST(decoding_survives_every_failing_allocation),
+    TEST(threads_share_one_tokenizer),
     TEST(a_mebibyte_of_one_letter_takes_less_than_a_second),
     TEST(a_piece_of_eight_mebibytes_is_encoded),
     TEST(no_repetition_takes_quadratic_time),
