@@ -31,6 +31,7 @@ struct um_model {
     um_tensor k;        /* [rows_max][kv_heads * head_dim] c */
     um_tensor v;        /* [rows_max][kv_heads * head_dim] c */
     um_tensor attended; /* [rows_max][heads * head_dim] c */
+    um_tensor wanted;   /* [CHUNK_ROWS][width] f32: gathered rows of x */
     um_tensor normed;   /* [CHUNK_ROWS][width] c */
     um_tensor qkv;      /* [CHUNK_ROWS][(heads + 2 kv_heads) * head_dim] f32 */
     um_tensor gated;    /* [CHUNK_ROWS][mlp_width] c */
@@ -125,10 +126,15 @@ static um_status create_scratch(um_model *model, um_err *err)
         int64_t rows;
         int64_t cols;
     } plan[] = {
-        {&model->x, UM_F32, rows, c->width},      {&model->q, compute, rows, q},
-        {&model->k, compute, rows, kv},           {&model->v, compute, rows, kv},
-        {&model->attended, compute, rows, q},     {&model->normed, compute, chunk, c->width},
-        {&model->qkv, UM_F32, chunk, q + 2 * kv}, {&model->gated, compute, chunk, c->mlp_width},
+        {&model->x, UM_F32, rows, c->width},
+        {&model->q, compute, rows, q},
+        {&model->k, compute, rows, kv},
+        {&model->v, compute, rows, kv},
+        {&model->attended, compute, rows, q},
+        {&model->wanted, UM_F32, chunk, c->width},
+        {&model->normed, compute, chunk, c->width},
+        {&model->qkv, UM_F32, chunk, q + 2 * kv},
+        {&model->gated, compute, chunk, c->mlp_width},
     };
 
     for (size_t i = 0; i < UM_COUNT_OF(plan); i++) {
@@ -206,7 +212,8 @@ static um_status open_from(um_model *model, um_model_dir *from, const um_model_o
                            um_err *err)
 {
     um_tensor_source source = um_checkpoint_source(from->checkpoint);
-    um_dtype stored = um_checkpoint_find(from->checkpoint, from->list.items[0].name)->dtype;
+    const um_tensor_need *embedding = um_tensor_list_find(&from->list, UM_ROLE_EMBEDDING, 0);
+    um_dtype stored = um_checkpoint_find(from->checkpoint, embedding->name)->dtype;
 
     warn_of_unknown(from);
     model->info.family = from->family;
@@ -293,6 +300,7 @@ void um_model_close(um_model *model)
     um_tensor_destroy(model->backend, &model->k);
     um_tensor_destroy(model->backend, &model->v);
     um_tensor_destroy(model->backend, &model->attended);
+    um_tensor_destroy(model->backend, &model->wanted);
     um_tensor_destroy(model->backend, &model->normed);
     um_tensor_destroy(model->backend, &model->qkv);
     um_tensor_destroy(model->backend, &model->gated);
@@ -397,35 +405,81 @@ static um_status attend(um_model *model, const um_forward_args *args, int64_t ro
     return um_op_attention(model->backend, &attention, err);
 }
 
-/* Rows [row, row+rows): x += attention_out(attended), then x += mlp(x). */
-static um_status finish_rows(um_model *model, const um_layer_weights *layer, int64_t row,
-                             int64_t rows, um_err *err)
+/* x += W_down(act(gate) * up) of the normed x; at most a chunk of rows. */
+static um_status add_mlp(um_model *model, const um_layer_weights *layer, const um_tensor *x,
+                         um_err *err)
 {
-    um_tensor x = rows_of(&model->x, row, rows), normed = rows_of(&model->normed, 0, rows);
-    um_tensor attended = rows_of(&model->attended, row, rows);
-    um_tensor gated = rows_of(&model->gated, 0, rows);
-    um_status status = linear(model, &attended, layer->attention_out, true, &x, err);
+    um_tensor normed = rows_of(&model->normed, 0, x->rows);
+    um_tensor gated = rows_of(&model->gated, 0, x->rows);
+    um_status status = norm(model, x, &layer->mlp_norm, &normed, err);
 
-    if (status == UM_OK)
-        status = norm(model, &x, &layer->mlp_norm, &normed, err);
     if (status == UM_OK)
         status = linear(model, &normed, layer->gate_up, false, &gated, err);
-    return status == UM_OK ? linear(model, &gated, layer->down, true, &x, err) : status;
+    return status == UM_OK ? linear(model, &gated, layer->down, true, x, err) : status;
 }
 
-static um_status forward_layer(um_model *model, const um_layer_weights *layer,
-                               const um_forward_args *args, int64_t rows, um_err *err)
+static int64_t chunk_at(const um_model *model, int64_t row, int64_t rows)
 {
     int64_t chunk = model->normed.rows;
-    um_status status = UM_OK;
 
-    for (int64_t row = 0; row < rows && status == UM_OK; row += chunk)
-        status = project_qkv(model, layer, args->positions, row,
-                             rows - row < chunk ? rows - row : chunk, err);
+    return rows - row < chunk ? rows - row : chunk;
+}
+
+/* The MLP of the last layer is left to finish_wanted: no other row will ever look at its result. */
+static um_status forward_layer(um_model *model, const um_layer_weights *layer, bool last,
+                               const um_forward_args *args, int64_t rows, um_err *err)
+{
+    um_status status = UM_OK;
+    int64_t count;
+
+    for (int64_t row = 0; row < rows && status == UM_OK; row += count) {
+        count = chunk_at(model, row, rows);
+        status = project_qkv(model, layer, args->positions, row, count, err);
+    }
     if (status == UM_OK)
         status = attend(model, args, rows, err);
-    for (int64_t row = 0; row < rows && status == UM_OK; row += chunk)
-        status = finish_rows(model, layer, row, rows - row < chunk ? rows - row : chunk, err);
+    for (int64_t row = 0; row < rows && status == UM_OK; row += count) {
+        um_tensor x, attended;
+
+        count = chunk_at(model, row, rows);
+        x = rows_of(&model->x, row, count);
+        attended = rows_of(&model->attended, row, count);
+        status = linear(model, &attended, layer->attention_out, true, &x, err);
+        if (status == UM_OK && !last)
+            status = add_mlp(model, layer, &x, err);
+    }
+    return status;
+}
+
+static um_status lookup(const um_model *model, const um_tensor *ids, const um_tensor *table,
+                        float scale, const um_tensor *out, um_err *err)
+{
+    um_embed_args args = {.ids = ids, .table = table, .scale = scale, .out = out};
+
+    return um_op_embed(model->backend, &args, err);
+}
+
+/* The last MLP and the final norm, for the gathered rows alone. */
+static um_status finish_wanted(um_model *model, const um_forward_args *args, const um_tensor *x,
+                               um_err *err)
+{
+    const um_layer_weights *layer = &model->weights.layers[model->info.config.layers - 1];
+    um_status status = UM_OK;
+    int64_t count;
+
+    for (int64_t row = 0; row < args->hidden->rows && status == UM_OK; row += count) {
+        um_tensor gather, wanted, hidden;
+
+        count = chunk_at(model, row, args->hidden->rows);
+        gather = um_tensor_view(args->gather, 0, 1, row, count);
+        wanted = rows_of(&model->wanted, 0, count);
+        hidden = rows_of(args->hidden, row, count);
+        status = lookup(model, &gather, x, 1.0f, &wanted, err);
+        if (status == UM_OK)
+            status = add_mlp(model, layer, &wanted, err);
+        if (status == UM_OK)
+            status = norm(model, &wanted, &model->weights.final_norm, &hidden, err);
+    }
     return status;
 }
 
@@ -433,19 +487,14 @@ um_status um_model_forward(um_model *model, const um_forward_args *args, um_err 
 {
     const um_model_config *c = &model->info.config;
     int64_t rows = args->cu_seqlens[args->sequence_count];
-    um_tensor x = rows_of(&model->x, 0, rows);
-    um_embed_args embed = {
-        .ids = args->ids, .table = &model->weights.embedding, .scale = c->embed_scale, .out = &x};
-    um_rmsnorm_args last = {.x = &x,
-                            .gain = &model->weights.final_norm,
-                            .gather = args->gather,
-                            .eps = c->norm_eps,
-                            .out = args->hidden};
+    um_tensor x;
     um_status status;
 
     UM_ASSERT(rows > 0 && rows <= model->rows_max);
-    status = um_op_embed(model->backend, &embed, err);
+    x = rows_of(&model->x, 0, rows);
+    status = lookup(model, args->ids, &model->weights.embedding, c->embed_scale, &x, err);
     for (int32_t i = 0; i < c->layers && status == UM_OK; i++)
-        status = forward_layer(model, &model->weights.layers[i], args, rows, err);
-    return status == UM_OK ? um_op_rmsnorm(model->backend, &last, err) : status;
+        status =
+            forward_layer(model, &model->weights.layers[i], i == c->layers - 1, args, rows, err);
+    return status == UM_OK ? finish_wanted(model, args, &x, err) : status;
 }

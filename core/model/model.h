@@ -52,13 +52,15 @@ um_backend *um_model_backend(const um_model *model);
 const um_weight *um_model_head(const um_model *model);
 
 /* One forward over packed sequences, every position recomputed (cache mode `exact`). Attention
- * sees whole sequences; row-wise work runs in chunks, so scratch stays bounded. */
+ * sees whole sequences; row-wise work runs in chunks, so scratch stays bounded. The last MLP and
+ * what follows are computed for the gathered rows only. */
 typedef struct um_forward_args {
     const um_tensor *ids;       /* [1][rows] i32, device */
     const um_tensor *positions; /* [1][rows] i32, device: 0.. inside each sequence */
     const int32_t *cu_seqlens;  /* host [sequence_count + 1] */
     int32_t sequence_count;
-    const um_tensor *gather; /* [1][hidden_rows] i32, device: rows whose hidden state is wanted */
+    const um_tensor *gather; /* [1][hidden_rows] i32, device: rows whose hidden state is wanted, in
+                              * any order */
     const um_tensor *hidden; /* out [hidden_rows][width] f32 or compute dtype, after final norm */
 } um_forward_args;
 um_status um_model_forward(um_model *model, const um_forward_args *args, um_err *err);

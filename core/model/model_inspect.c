@@ -1,5 +1,4 @@
 /* What a checkpoint directory holds and whether it can be served; reads headers only. */
-#include <stdio.h>
 #include <string.h>
 
 #include "core/base/mem.h"
@@ -29,8 +28,8 @@ static void add_needs(const um_model_dir *dir, um_model_report *out)
 
 static void add_files(const um_model_dir *dir, um_model_report *out)
 {
-    const um_checkpoint_tensor *embedding =
-        um_checkpoint_find(dir->checkpoint, dir->list.items[0].name);
+    const um_tensor_need *need = um_tensor_list_find(&dir->list, UM_ROLE_EMBEDDING, 0);
+    const um_checkpoint_tensor *embedding = um_checkpoint_find(dir->checkpoint, need->name);
 
     out->tensor_count = um_checkpoint_count(dir->checkpoint);
     out->file_count = um_checkpoint_files(dir->checkpoint);

@@ -55,6 +55,14 @@ void um_tensor_list_deinit(um_tensor_list *list)
     *list = (um_tensor_list){0};
 }
 
+const um_tensor_need *um_tensor_list_find(const um_tensor_list *list, um_role role, int32_t layer)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i].role == role && list->items[i].layer == layer)
+            return &list->items[i];
+    return NULL;
+}
+
 uint64_t um_tensor_list_parameters(const um_tensor_list *list)
 {
     uint64_t count = 0;

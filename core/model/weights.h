@@ -58,6 +58,8 @@ typedef struct um_tensor_list {
 um_status um_tensor_list_add(um_tensor_list *list, um_role role, int32_t layer, int64_t rows,
                              int64_t cols, um_err *err, const char *name, ...) UM_PRINTF(7, 8);
 void um_tensor_list_deinit(um_tensor_list *list);
+/* NULL when the family lists no such tensor. */
+const um_tensor_need *um_tensor_list_find(const um_tensor_list *list, um_role role, int32_t layer);
 /* Elements of all listed tensors: a tied head counts once. */
 uint64_t um_tensor_list_parameters(const um_tensor_list *list);
 

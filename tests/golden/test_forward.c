@@ -445,6 +445,89 @@ static void packed_sequences_equal_each_alone_bit_for_bit(void)
     }
 }
 
+/* The last layer works on wanted rows only; which others are wanted must not change one. */
+static void wanted_rows_do_not_depend_on_each_other(void)
+{
+    enum { ROWS = 300, SOME = 4 };
+    static const um_tiny_options options = {.linear_bias = true};
+    static const int32_t some[SOME] = {299, 7, 256, 7};
+    static float all[ROWS * UM_TINY_VOCAB], few[SOME * UM_TINY_VOCAB];
+    int32_t ids[ROWS], every[ROWS];
+
+    for (int32_t i = 0; i < ROWS; i++) {
+        ids[i] = i * i % UM_TINY_VOCAB;
+        every[i] = i;
+    }
+    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
+        um_backend *backend = open_backend(&variants[i]);
+        packed *rows = pack();
+        um_model *model;
+
+        if (backend) {
+            model = open_tiny(&options, backend, UM_PRECISION_BF16);
+            pack_sequence(rows, ids, ROWS);
+            run_model(model, rows, every, ROWS, all);
+            run_model(model, rows, some, SOME, few);
+            for (int r = 0; r < SOME; r++)
+                UM_CHECK(memcmp(few + r * UM_TINY_VOCAB, all + some[r] * UM_TINY_VOCAB,
+                                UM_TINY_VOCAB * sizeof(float)) == 0);
+            um_model_close(model);
+        }
+        um_backend_close(backend);
+        um_mem_free(rows);
+    }
+}
+
+/* What `unmask bench` runs: logits of everyday size after many layers, and not all alike. */
+static void synthetic_models_stay_finite(void)
+{
+    enum { ROWS = 20, VOCAB = 200 };
+    static const um_model_config config = {.width = 64,
+                                           .layers = 24,
+                                           .heads = 4,
+                                           .kv_heads = 2,
+                                           .head_dim = 16,
+                                           .mlp_width = 96,
+                                           .block_group = 1,
+                                           .vocab = VOCAB,
+                                           .vocab_rows = VOCAB,
+                                           .norm_eps = 1e-5f,
+                                           .rope_theta = 1e4,
+                                           .embed_scale = 1,
+                                           .logit_scale = 1,
+                                           .context_max = 64,
+                                           .mask_token = 199,
+                                           .end_token = 198,
+                                           .turn_token = -1};
+    static const um_precision precisions[] = {UM_PRECISION_F32, UM_PRECISION_BF16};
+    int32_t ids[ROWS];
+    float logits[ROWS * VOCAB];
+
+    for (int32_t i = 0; i < ROWS; i++)
+        ids[i] = i;
+    for (size_t p = 0; p < UM_COUNT_OF(precisions); p++) {
+        um_backend *backend = open_backend(&variants[0]);
+        um_model_options options = {.precision = precisions[p], .rows_max = ROWS};
+        um_model *model = NULL;
+        packed *rows = pack();
+        um_err err = {0};
+        double squares = 0;
+
+        UM_CHECK_OK(um_model_open_synthetic(&config, backend, &options, &model, &err), err);
+        pack_sequence(rows, ids, ROWS);
+        run_model(model, rows, ids, ROWS, logits);
+        for (int i = 0; i < ROWS * VOCAB; i++)
+            squares += (double)logits[i] * (double)logits[i];
+        /* normed rows times a head of variance 1/width: unit variance, give or take a factor 2 */
+        UM_CHECK(squares / (ROWS * VOCAB) > 0.25);
+        UM_CHECK(squares / (ROWS * VOCAB) < 4.0);
+        UM_CHECK(memcmp(logits, logits + VOCAB, VOCAB * sizeof(float)) != 0);
+        um_model_close(model);
+        um_backend_close(backend);
+        um_mem_free(rows);
+    }
+}
+
 /* Head width 64: 32 frequencies, of which float32 rounding matters most far from the start. */
 static void rotary_angles_hold_to_position_4095(void)
 {
@@ -490,6 +573,8 @@ static const um_test tests[] = {
     {"precision_follows_the_files_unless_asked", precision_follows_the_files_unless_asked, 0},
     {"packed_sequences_equal_each_alone_bit_for_bit", packed_sequences_equal_each_alone_bit_for_bit,
      0},
+    {"wanted_rows_do_not_depend_on_each_other", wanted_rows_do_not_depend_on_each_other, 0},
+    {"synthetic_models_stay_finite", synthetic_models_stay_finite, 0},
     {"rotary_angles_hold_to_position_4095", rotary_angles_hold_to_position_4095, 0},
 };
 UM_TEST_MAIN(tests)
