@@ -57,7 +57,7 @@ typedef struct um_http_options {
     uint32_t connections_max;             /* --max-connections */
     uint32_t connections_per_address_max; /* 0: no limit */
     uint32_t idle_timeout_s;              /* keep-alive, 75 */
-    uint32_t header_timeout_ms;           /* absolute, 30 000 */
+    uint32_t header_timeout_ms;           /* 30 000, from connect or a later request's first byte */
     uint32_t body_timeout_ms;             /* 30 000 + 1 s per 64 KiB announced */
     uint32_t reader_timeout_ms;           /* a stream reader that takes no byte, 30 000 */
     uint32_t ping_interval_ms;            /* SSE keep-alive comment, 10 000; 0: off */

@@ -147,7 +147,7 @@ bool umi_access_has_body(const um_exchange *exchange)
 
 /* ---- host and key -------------------------------------------------------------------------- */
 
-bool umi_access_loopback_name(const char *host)
+static bool is_loopback_name(const char *host)
 {
     return strcasecmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 ||
            strcmp(host, "[::1]") == 0;
@@ -171,7 +171,7 @@ static bool host_allowed(const um_exchange *exchange)
         return false;
     memcpy(name, host, length);
     name[length] = '\0';
-    if (umi_access_loopback_name(name) || strcasecmp(name, options->host) == 0)
+    if (is_loopback_name(name) || strcasecmp(name, options->host) == 0)
         return true;
     for (size_t i = 0; i < options->allowed_host_count; i++)
         if (strcasecmp(name, options->allowed_hosts[i]) == 0)

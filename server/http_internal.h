@@ -147,7 +147,6 @@ bool umi_access_check(um_exchange *exchange, const char *url, const char *method
 /* Bytes announced by Content-Length, 0 without one. */
 uint64_t umi_access_announced(const um_exchange *exchange);
 bool umi_access_has_body(const um_exchange *exchange);
-bool umi_access_loopback_name(const char *host);
 
 /* ---- http_limits.c ------------------------------------------------------------------------- */
 
