@@ -6,8 +6,9 @@
  *     um_log(UM_LOG_INFO, "backend", "%s", um_backend_describe(backend));
  *
  * "ref" is the oracle: plain loops, one thread. "cpu" runs our kernels for the best instruction
- * set that the machine has (avx512bf16, avx512, avx2, portable), capped by `isa`. "auto" is the best that
- * can run here. Asking for a backend or level that cannot run is an error, never a fallback.
+ * set that the machine has (avx512bf16, avx512, avx2, portable), or for the one that `isa` names.
+ * "auto" is the best that can run here. Asking for a backend or level that cannot run is an error,
+ * never a fallback.
  *
  * One thread at a time uses a backend (the engine thread); the backend may use threads inside.
  */
@@ -18,7 +19,7 @@
 
 typedef struct um_backend_options {
     const char *name;  /* "auto", "cpu", "ref" */
-    const char *isa;   /* NULL or "auto"; "avx512bf16", "avx512", "avx2", "portable": at most */
+    const char *isa;   /* NULL or "auto"; cpu only: "avx512bf16", "avx512", "avx2", "portable" */
     int32_t threads;   /* 0: one per online core */
     size_t tile_bytes; /* 0: 16 MiB; the bound of the logits tile */
 } um_backend_options;
@@ -28,7 +29,7 @@ void um_backend_close(um_backend *backend);
 
 /* "cpu-avx512bf16": reported by /version and part of the fingerprint. */
 const char *um_backend_name(const um_backend *backend);
-/* "cpu-avx512bf16, 2 threads, tile 16 MiB": for the log. */
+/* "cpu-avx512bf16, 2 threads, tile 16384 KiB": for the log. */
 const char *um_backend_describe(const um_backend *backend);
 /* True when tensor memory is plain host memory. */
 bool um_backend_is_host(const um_backend *backend);
@@ -36,7 +37,8 @@ bool um_backend_is_host(const um_backend *backend);
 bool um_backend_is_batch_invariant(const um_backend *backend);
 
 /* The largest call to come: scratch for it is reserved now, so that no op allocates later. May be
- * called again with larger limits. UM_E_NOMEM. */
+ * called again with larger limits. UM_E_NOMEM; UM_E_UNSUPPORTED when one row of logits is larger
+ * than the tile. */
 typedef struct um_backend_limits {
     int64_t rows_max;     /* packed rows of a call */
     int64_t sequence_max; /* rows of one sequence */

@@ -29,7 +29,7 @@ void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
         um_err err = {0};
         um_status status = um_backend_open(&options, &backend, &err);
 
-        if (status == UM_E_UNSUPPORTED) {
+        if (status == UM_E_UNSUPPORTED_VALUE) {
             printf("    left out: %s\n", err.message);
             continue;
         }
