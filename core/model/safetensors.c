@@ -312,7 +312,7 @@ static um_status map_file(const char *dir, weight_file *file, um_err *err)
 
     if (snprintf(path, sizeof(path), "%s/%s", dir, file->name) >= (int)sizeof(path))
         return um_fail(err, UM_E_IO, "its path is longer than %d bytes", PATH_BYTES);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us up */
     if (fd < 0)
         return um_fail(err, errno == ENOENT ? UM_E_NOT_FOUND : UM_E_IO, "cannot open: %s",
                        strerror(errno));

@@ -4,6 +4,7 @@
  */
 #include "core/model/safetensors.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
@@ -282,6 +283,10 @@ static void missing_and_cut_files_are_named(void)
     check_refused(dir, UM_E_NOT_FOUND, "model.safetensors: cannot open");
     um_temp_dir_write(dir, "model.safetensors", "", 0);
     check_refused(dir, UM_E_FORMAT, "model.safetensors: it is empty");
+    snprintf(path, sizeof(path), "%s/model.safetensors", dir);
+    UM_CHECK_INT(unlink(path), 0);
+    UM_CHECK_INT(mkfifo(path, 0600), 0);
+    check_refused(dir, UM_E_FORMAT, "model.safetensors: it is no regular file");
     um_temp_dir_remove(dir);
 
     make_tiny(dir, 1);
