@@ -186,7 +186,7 @@ static bool is_loopback(const struct sockaddr *address)
 
 static um_status bind_socket(um_http *http, const struct addrinfo *address, int fd, um_err *err)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t length = sizeof(bound);
     int on = 1;
 

@@ -318,6 +318,14 @@ def test_a_client_that_leaves_is_noticed_at_once(how, path):
             server.wait_for("exchanges", 1, seconds=2)
 
 
+def test_a_half_closed_client_still_gets_an_answer_that_is_ready(echo):
+    for _ in range(50):
+        with echo.connect() as client:
+            client.sendall(request("POST", "/echo", b"abc"))
+            client.shutdown(socket.SHUT_WR)
+            assert read_response(client).body == b"abc"
+
+
 def test_a_client_that_leaves_in_its_body_is_not_a_handlers_matter(echo):
     before = echo.counts()
     with echo.connect() as client:
