@@ -227,11 +227,12 @@ static void run_schedules(const char *backend, const char *isa, um_precision pre
     run_alone(&p, backend, isa, precision);
     for (int32_t i = 0; i < schedules; i++)
         run_schedule(&p, &tiny, &random, &c);
-    printf("    %s, %d threads: %d schedules%s, %d of them with a step of 3 requests of different "
-           "lengths or more; %d results at temperature 0 and %d at 1 compared, %d cancelled\n",
-           um_backend_name(tiny.backend), threads, c.schedules,
-           UM_TEST_SANITIZED ? " (fewer, under a sanitizer)" : "", c.mixed, c.compared[0],
-           c.compared[1], c.cancelled);
+    printf(
+        "    %s %s, %d threads: %d schedules%s, %d of them with a step of 3 requests of different "
+        "lengths or more; %d results at temperature 0 and %d at 1 compared, %d cancelled\n",
+        um_backend_name(tiny.backend), precision == UM_PRECISION_F32 ? "f32" : "bf16", threads,
+        c.schedules, UM_TEST_SANITIZED ? " (fewer, under a sanitizer)" : "", c.mixed, c.compared[0],
+        c.compared[1], c.cancelled);
     UM_CHECK_INT(c.schedules, schedules);
     UM_CHECK(c.mixed >= schedules * 9 / 10);
     UM_CHECK(c.compared[0] > schedules && c.compared[1] > schedules);
@@ -301,12 +302,12 @@ static void canary_another_seed_gives_another_result(void)
 }
 
 static const um_test tests[] = {
-    {"f32_on_one_thread", f32_on_one_thread, 120},
-    {"f32_on_two_threads", f32_on_two_threads, 120},
-    {"bf16_on_one_thread", bf16_on_one_thread, 120},
-    {"bf16_on_two_threads", bf16_on_two_threads, 120},
-    {"every_instruction_set", every_instruction_set, 120},
-    {"the_reference_backend", the_reference_backend, 120},
+    {"f32_on_one_thread", f32_on_one_thread, 300},
+    {"f32_on_two_threads", f32_on_two_threads, 300},
+    {"bf16_on_one_thread", bf16_on_one_thread, 300},
+    {"bf16_on_two_threads", bf16_on_two_threads, 300},
+    {"every_instruction_set", every_instruction_set, 300},
+    {"the_reference_backend", the_reference_backend, 300},
     {"canary_another_seed_gives_another_result", canary_another_seed_gives_another_result, 0},
 };
 UM_TEST_MAIN(tests)

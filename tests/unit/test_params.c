@@ -66,8 +66,8 @@ static void ranges_are_checked_with_field_value_and_bound(void)
     expect_error(GIVEN(factor, 0.0), UM_E_DEC_BELOW_MIN, "diffusion.factor", "above 0");
     expect_error(GIVEN(cfg_scale, -1.0), UM_E_DEC_BELOW_MIN, "diffusion.cfg_scale", "-1");
     expect_error(GIVEN(cfg_scale, 20.5), UM_E_DEC_ABOVE_MAX, "diffusion.cfg_scale", "20.5");
-    expect_error(GIVEN(temperature, NAN), UM_E_DEC_BELOW_MIN, "temperature", "nan");
-    expect_error(GIVEN(factor, NAN), UM_E_DEC_BELOW_MIN, "diffusion.factor", "nan");
+    expect_error(GIVEN(temperature, (double)NAN), UM_E_DEC_BELOW_MIN, "temperature", "nan");
+    expect_error(GIVEN(factor, (double)NAN), UM_E_DEC_BELOW_MIN, "diffusion.factor", "nan");
 }
 
 static void bounds_themselves_are_allowed(void)
