@@ -28,8 +28,9 @@ const um_chat_template *um_chat_template_match(const char *jinja);
 um_status um_chat_template_open(const char *dir, const um_chat_template **out, um_err *err);
 const char *um_chat_template_name(const um_chat_template *chat);
 
-/* Renders the messages and the assistant header as ids appended to `ids`. UM_E_VALUE when a special token of the
- * template is missing in the tokenizer; UM_E_CONTEXT_LENGTH as in um_tokenizer_encode. */
+/* Appends the messages and the assistant's header as ids to `ids`; on failure `ids` is as before.
+ * UM_E_VALUE when the tokenizer lacks a special token of the template or a message is not valid
+ * UTF-8; UM_E_CONTEXT_LENGTH as in um_tokenizer_encode. */
 um_status um_chat_template_encode(const um_chat_template *chat, const um_tokenizer *tokenizer,
                                   const um_message *messages, size_t count, size_t ids_max,
                                   um_ids *ids, um_err *err);

@@ -3,7 +3,8 @@
  * what Hugging Face tokenizers run, and the two engines read some constructs differently. So a
  * pattern is not handed over as it is: translate() lets through what means the same in both,
  * rewrites the classes that do not (\s under PCRE2's UCP holds U+180E; White_Space does not), and
- * refuses everything else by name, at load.
+ * refuses everything else by name, at load. Which characters are letters and numbers is a matter of
+ * PCRE2's Unicode version (14 in 10.42); Oniguruma's may know a few scripts more.
  *
  * A compiled regex is read-only; a matcher belongs to one encode call.
  */
@@ -78,6 +79,8 @@ static um_status property(translation *t)
 
         if (t->length - t->at > length + 3 && peek(t, 3 + length) == '}' &&
             memcmp(t->pattern + t->at + 3, categories[i], length) == 0) {
+            if (t->fold[t->depth] && length == 2 && categories[i][0] == 'L')
+                return refuse(t, "a kind of letter inside (?i:)"); /* PCRE2 folds \p{Lu} too */
             copy(t, length + 4);
             return UM_OK;
         }

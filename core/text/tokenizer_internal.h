@@ -1,6 +1,6 @@
 /*
  * What the files of the tokenizer share. Control flow is in tokenizer.c; bpe.c, normalize.c and
- * pretokenize.c are leaves that do not know each other, and tokenizer_json.c fills the structs.
+ * pretokenize.c are leaves that do not know each other; tokenizer_json.c fills the structs.
  */
 #ifndef UM_TEXT_TOKENIZER_INTERNAL_H
 #define UM_TEXT_TOKENIZER_INTERNAL_H
@@ -54,8 +54,6 @@ void umi_bpe_add(umi_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32
 um_status umi_bpe_encode(const umi_bpe *bpe, umi_bpe_scratch *scratch, const uint8_t *piece,
                          size_t length, size_t ids_max, um_ids *ids, um_err *err);
 void umi_bpe_scratch_deinit(umi_bpe_scratch *scratch);
-/* Appends one id; UM_E_CONTEXT_LENGTH when ids_max are there already. */
-um_status umi_ids_push(um_ids *ids, size_t ids_max, int32_t id, um_err *err);
 
 /* ---- normalize.c ---- */
 
@@ -117,6 +115,8 @@ struct um_tokenizer {
     um_ids prefix, suffix; /* of the post-processor */
 };
 
+/* Appends one id; UM_E_CONTEXT_LENGTH when ids_max are there already. */
+um_status umi_ids_push(um_ids *ids, size_t ids_max, int32_t id, um_err *err);
 int32_t umi_tokenizer_find(const um_tokenizer *tokenizer, const char *text, size_t length);
 /* Where `text` stands in the map, or the free slot where it belongs. */
 uint32_t *umi_tokenizer_slot(const um_tokenizer *tokenizer, const char *text, size_t length);
