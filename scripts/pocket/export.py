@@ -88,7 +88,9 @@ def write(state, tokenizer_path, out, shape=None):
     for name, content in texts.items():
         (out / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     shutil.copyfile(tokenizer_path, out / "tokenizer.json")
-    save_file(tensors_of(state, shape), out / "model.safetensors", metadata={"format": "pt"})
+    weights = out / "model.safetensors"
+    save_file(tensors_of(state, shape), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)
 
 
 def load(directory):
