@@ -190,7 +190,7 @@ static um_status submit(job *j, um_err *err)
                                  .frames = &app->api.counts.settled_frames};
     um_submission submissions[UM_PROMPTS_MAX];
     um_params params[UM_PROMPTS_MAX];
-    umi_ticket *tickets[UM_PROMPTS_MAX];
+    umi_ticket *tickets[UM_PROMPTS_MAX] = {NULL};
     uint64_t ids[UM_PROMPTS_MAX];
     um_stream *stream = NULL;
     um_status status = fill_submissions(j, submissions, params, err);

@@ -80,8 +80,8 @@ static um_status check_supported(const um_json *config, um_err *err)
 static um_status read_heads(const um_json *config, um_model_config *out, um_err *err)
 {
     const um_json *shared = um_json_member(config, "multi_query_attention");
-    int64_t heads, kv_heads;
-    bool multi_query;
+    int64_t heads = 0, kv_heads = 0;
+    bool multi_query = false;
     um_status status = read_aliased(config, "n_heads", "num_attention_heads", 12, &heads, err);
 
     if (status == UM_OK)
@@ -109,7 +109,7 @@ static um_status read_heads(const um_json *config, um_model_config *out, um_err 
 
 static um_status read_dimensions(const um_json *config, um_model_config *out, um_err *err)
 {
-    int64_t width, layers, mlp, ratio, group;
+    int64_t width = 0, layers = 0, mlp = 0, ratio = 0, group = 0;
     um_status status = read_aliased(config, "d_model", "hidden_size", 768, &width, err);
 
     if (status == UM_OK)
