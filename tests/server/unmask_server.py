@@ -88,7 +88,8 @@ class Server:
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
         with contextlib.closing(self.connect()) as connection:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, headers,
+                               encode_chunked="Transfer-Encoding" in headers)
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, names, response.read())
@@ -112,13 +113,12 @@ class Server:
         return answer.headers, answer.body
 
     def open_stream(self, path, body):
-        """The socket of a stream whose first chunk has arrived."""
-        payload = json.dumps({**body, "stream": True}).encode()
-        client = self.send(path, payload)
+        """The socket of a stream that was admitted; what follows `: accepted` is still to be read."""
+        client = self.send(path, json.dumps({**body, "stream": True}).encode())
         seen = b""
-        while b"data: " not in seen:
-            part = client.recv(65536)
-            assert part, seen
+        while b"accepted\n\n" not in seen:
+            part = client.recv(1)
+            assert part and (len(seen) < 16 or seen.startswith(b"HTTP/1.1 200 ")), seen
             seen += part
         return client
 

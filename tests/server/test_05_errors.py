@@ -1,0 +1,151 @@
+"""Bodies, methods, paths, media types and keys: cases 36, 78-82, 86-88, 92, 93."""
+import json
+import signal
+import socket
+
+import pytest
+
+from unmask_server import CHAT, TEXT, chat
+
+KEY, OTHER = "sk-first-0123456789", "sk-second-9876543210"
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[]", b"7", b'{"a":1,"a":2}', b'{"a":"\xff"}', b'{"a":"\\ud800"}', b"{} x",
+    b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"temperature":1e999}', b'{"seed":99999999999999999999}',
+])
+def test_broken_bodies_are_invalid_json(shared, body):
+    shared.ask("POST", CHAT, body, {"Content-Type": "application/json"}).error(400, "invalid_json")
+
+
+@pytest.mark.parametrize("path", [
+    "/v1/embeddings", "/v1/responses", "/v1/files", "/v1/batches", "/v1/moderations",
+    "/v1/images/generations", "/v1/audio/speech", "/v1/fim/completions", "/v1/edit/completions",
+    "/tokenize", "/detokenize", "/v1/responses/resp_1", "/v1/vector_stores/1/files",
+])
+def test_endpoints_of_others_are_told_apart_from_unknown_ones(shared, path):
+    for method in ("POST", "GET"):
+        shared.ask(method, path, {} if method == "POST" else None).error(404, "endpoint_not_supported")
+
+
+def test_unknown_paths_and_wrong_methods(shared):
+    for path in ("/nope", "/v1", "/v1/chat/completions/", "/"):
+        shared.get(path).error(404, "unknown_url")
+    for path in (CHAT, TEXT):
+        answer = shared.get(path)
+        answer.error(405, "method_not_allowed")
+        assert "POST" in answer.headers["allow"]
+    assert shared.ask("HEAD", CHAT).status == 405
+
+
+def test_head_answers_like_get_without_a_body(shared):
+    for path in ("/health", "/v1/models", "/version"):
+        head, get = shared.ask("HEAD", path), shared.get(path)
+        assert head.status == 200 and head.body == b""
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_media_types(shared):
+    payload = json.dumps(chat()).encode()
+    for kind, status in ((None, 200), ("application/json; charset=utf-8", 200), ("text/plain", 200),
+                         ("application/vnd.api+json", 200), ("text/xml", 415),
+                         ("application/json; charset=latin-1", 415)):
+        answer = shared.ask("POST", CHAT, payload, {"Content-Type": kind} if kind else {})
+        assert answer.status == status, (kind, answer.body)
+    crossed = {"Content-Type": "text/plain", "Origin": "http://evil.example"}
+    shared.ask("POST", CHAT, payload, crossed).error(415, "unsupported_media_type")
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    shared.ask("POST", CHAT, payload, packed).error(415, "unsupported_media_type")
+
+
+def test_bodies_over_the_limit(launch):
+    server = launch("--max-body", "2048")
+    server.ask("POST", CHAT, b"x" * 4096).error(413, "request_too_large")
+    server.ask("POST", CHAT, (b"x" * 1024 for _ in range(9)), {"Transfer-Encoding": "chunked"}).error(
+        413, "request_too_large")
+    assert server.chat().status == 200
+
+
+def test_request_ids_are_the_clients_where_they_can_be(shared):
+    assert shared.get("/health", **{"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+    assert shared.get("/health", **{"X-Request-Id": "a b"}).headers["x-request-id"].startswith("req_")
+    answer = shared.post(CHAT, {}, **{"X-Request-Id": "mine"})
+    answer.error(400, "missing_required_parameter", "messages")
+    assert answer.headers["x-request-id"] == "mine"
+
+
+def test_expect_continue_is_answered_before_the_body(shared):
+    payload = json.dumps(chat()).encode()
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=20) as client:
+        client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                       b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                       % (CHAT.encode(), len(payload)))
+        assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+        client.sendall(payload)
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def bearer(key, scheme="Bearer"):
+    return {"Authorization": f"{scheme} {key}"}
+
+
+def test_keys_guard_everything_but_health(launch, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"# comment\n\nalice:{OTHER}\n")
+    server = launch("--api-key", KEY, "--api-key-file", str(file), "--metrics-auth")
+    for path in ("/health", "/health/live", "/version"):
+        assert server.get(path).status == 200
+    for headers in ({}, bearer("sk-wrong-0123456789"), bearer(KEY, "Basic"), bearer(KEY + "x")):
+        for method, path in (("POST", CHAT), ("GET", "/v1/models"), ("GET", "/metrics")):
+            answer = server.ask(method, path, chat() if method == "POST" else None, headers)
+            answer.error(401, "invalid_api_key")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+    for key in (KEY, OTHER):
+        assert server.post(CHAT, chat(), **bearer(key)).status == 200
+        assert server.get("/metrics", **bearer(key, "bearer")).status == 200
+
+
+def test_keys_are_read_again_on_sighup(launch, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\n")
+    server = launch("--api-key-file", str(file))
+    assert server.get("/v1/models", **bearer(KEY)).status == 200
+    file.write_text(f"{OTHER}\n")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("keys_read count=1")
+    assert server.get("/v1/models", **bearer(KEY)).status == 401
+    assert server.get("/v1/models", **bearer(OTHER)).status == 200
+    file.write_text("short\n")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("keys_kept")
+    assert server.get("/v1/models", **bearer(OTHER)).status == 200
+
+
+def test_no_key_and_no_prompt_reaches_log_or_metrics(launch):
+    server = launch("--api-key", KEY, "--log-level", "debug")
+    secret = "zebra-quagga-okapi"
+    messages = [{"role": "user", "content": secret}]
+    assert server.post(CHAT, chat(messages=messages), **bearer(KEY)).status == 200
+    server.post(CHAT, chat(messages=messages), **bearer("sk-wrong-0123456789"))
+    server.post(CHAT, chat(messages=messages, temperature=9), **bearer(KEY))
+    seen = server.errors() + server.get("/metrics").body.decode()
+    for word in (KEY, "sk-wrong", secret):
+        assert word not in seen
+
+
+def test_a_foreign_host_header_is_refused_on_loopback(shared, launch):
+    shared.get("/v1/models", Host="evil.example").error(403, "host_not_allowed")
+    assert launch("--allowed-host", "good.example").get("/v1/models", Host="good.example").status == 200
+
+
+def test_cors_only_for_the_origins_named(shared, launch):
+    assert "access-control-allow-origin" not in shared.get("/health", Origin="http://a.example").headers
+    server = launch("--cors-origin", "http://a.example")
+    preflight = {"Origin": "http://a.example", "Access-Control-Request-Method": "POST",
+                 "Access-Control-Request-Headers": "authorization, x-stainless-os"}
+    answer = server.ask("OPTIONS", CHAT, headers=preflight)
+    assert answer.status == 204
+    assert answer.headers["access-control-allow-origin"] == "http://a.example"
+    assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
+    foreign = server.ask("OPTIONS", CHAT, headers={**preflight, "Origin": "http://b.example"})
+    assert foreign.status == 204 and "access-control-allow-origin" not in foreign.headers
