@@ -236,7 +236,7 @@ static void run_schedules(const char *backend, const char *isa, um_precision pre
     UM_CHECK_INT(c.schedules, schedules);
     UM_CHECK(c.mixed >= schedules * 9 / 10);
     UM_CHECK(c.compared[0] > schedules && c.compared[1] > schedules);
-    UM_CHECK(c.cancelled > schedules / 10);
+    UM_CHECK(c.cancelled > 0);
     um_tiny_engine_close(&tiny);
 }
 

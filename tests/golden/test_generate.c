@@ -7,6 +7,7 @@
  */
 #include "tests/test.h"
 
+#include "core/base/mem.h"
 #include "tests/support/tiny_engine.h"
 
 typedef struct golden_case {
@@ -96,7 +97,7 @@ typedef struct level {
 } level;
 
 static const level levels[] = {
-    {"ref", NULL}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cpu", "avx512bf16"},
+    {"ref", "auto"}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cpu", "avx512bf16"},
 };
 
 static um_tiny_request request_of(const golden_case *c)
@@ -152,11 +153,11 @@ static void check_result(const golden_case *c, const level *at, const um_tiny_re
     }
     if (result->usage.steps != c->forwards)
         um_test_fail(__FILE__, __LINE__, "%s (%s %s): %d forwards, expected %d", c->name,
-                     at->backend, at->isa ? at->isa : "", result->usage.steps, c->forwards);
+                     at->backend, at->isa, result->usage.steps, c->forwards);
     for (int32_t i = 0; i < c->length; i++)
         if (result->tokens[i] != c->tokens[i])
             um_test_fail(__FILE__, __LINE__, "%s (%s %s): token %d is %d, expected %d", c->name,
-                         at->backend, at->isa ? at->isa : "", i, result->tokens[i], c->tokens[i]);
+                         at->backend, at->isa, i, result->tokens[i], c->tokens[i]);
 }
 
 static void run_alone(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
@@ -345,6 +346,186 @@ static void threshold_and_factor_commit_what_fast_dllm_commits(void)
     }
 }
 
+/* What a checkpoint that loves MASK gives. `quirks`: it may be predicted. */
+static um_tiny_result run_mask_lover(const char *algorithm, bool quirks)
+{
+    static const int32_t prompt[] = {1, 2, 3, 4};
+    um_tiny_engine_options options = {
+        .backend = "ref",
+        .precision = UM_PRECISION_F32,
+        .checkpoint = {.kv_heads = 4, .mask_head_scale = 40},
+        .batch_max = 1,
+        .rows_per_step = 64,
+    };
+    um_tiny_request request = {
+        .prompt = prompt,
+        .prompt_tokens = 4,
+        .given = {.has_max_tokens = true,
+                  .max_tokens = 16,
+                  .has_block_length = true,
+                  .block_length = 8,
+                  .algorithm = algorithm,
+                  .has_early_stop = true,
+                  .has_reference_quirks = true,
+                  .reference_quirks = quirks},
+    };
+    um_tiny_engine tiny;
+    um_tiny_result result = {0};
+    uint64_t id;
+    int turns = 0;
+
+    UM_CHECK(um_tiny_engine_open(&tiny, &options));
+    id = um_tiny_engine_submit(&tiny, &request);
+    while (um_tiny_engine_turn(&tiny) && turns < 1000)
+        turns++;
+    UM_CHECK(um_tiny_engine_result(&tiny, id) != NULL);
+    if (um_tiny_engine_result(&tiny, id))
+        result = *um_tiny_engine_result(&tiny, id);
+    um_tiny_engine_close(&tiny);
+    return result;
+}
+
+static int32_t count_masks(const um_tiny_result *result)
+{
+    int32_t masks = 0;
+
+    for (int32_t i = 0; i < 16; i++)
+        masks += result->tokens[i] == UM_TINY_MASK;
+    return masks;
+}
+
+static void a_model_that_predicts_mask_still_ends(void)
+{
+    um_tiny_result guarded = run_mask_lover("low_confidence", false);
+    um_tiny_result strict = run_mask_lover("low_confidence", true);
+    um_tiny_result guarded_threshold = run_mask_lover("threshold", false);
+    um_tiny_result strict_threshold = run_mask_lover("threshold", true);
+
+    UM_CHECK_INT(count_masks(&guarded), 0);
+    UM_CHECK_INT(guarded.usage.steps, 16);
+    UM_CHECK(count_masks(&strict) > 0); /* survives, as in the authors' code */
+    UM_CHECK_INT(strict.usage.steps, 16);
+    UM_CHECK_INT(count_masks(&guarded_threshold), 0);
+    /* the authors' loop would not end; ours guards a block after block_length forwards */
+    UM_CHECK_INT(count_masks(&strict_threshold), 0);
+    UM_CHECK(strict_threshold.usage.steps > 8);
+}
+
+static void an_empty_prompt_ends_too(void)
+{
+    um_tiny_engine_options options = {
+        .backend = "ref",
+        .precision = UM_PRECISION_F32,
+        .batch_max = 1,
+        .rows_per_step = 64,
+    };
+    um_tiny_request request = {.given = {.has_max_tokens = true, .max_tokens = 8}};
+    um_tiny_engine tiny;
+    uint64_t id;
+
+    UM_CHECK(um_tiny_engine_open(&tiny, &options));
+    id = um_tiny_engine_submit(&tiny, &request);
+    while (um_tiny_engine_turn(&tiny))
+        continue;
+    UM_CHECK(um_tiny_engine_result(&tiny, id) != NULL);
+    um_tiny_engine_close(&tiny);
+}
+
+/* Stopping when nothing that shows can change any more gives the text of the whole run, sooner. */
+static void an_early_end_changes_no_text(void)
+{
+    um_tiny_engine_options options = {
+        .backend = "ref",
+        .precision = UM_PRECISION_F32,
+        .batch_max = 2,
+        .rows_per_step = 256,
+    };
+    um_tiny_engine tiny;
+    int32_t ended = 0, sooner = 0;
+
+    UM_CHECK(um_tiny_engine_open(&tiny, &options));
+    for (int32_t i = 0; i < 200; i++) {
+        const int32_t prompt[] = {i % 35, i / 35 + 3};
+        um_tiny_request request = {
+            .prompt = prompt,
+            .prompt_tokens = 2,
+            .given = {.has_max_tokens = true,
+                      .max_tokens = 21,
+                      .has_block_length = true,
+                      .block_length = 4,
+                      .has_temperature = true,
+                      .temperature = 1,
+                      .has_seed = true,
+                      .seed = i,
+                      .has_early_stop = true},
+        };
+        uint64_t whole = um_tiny_engine_submit(&tiny, &request), early;
+        const um_tiny_result *a, *b;
+
+        request.given.early_stop = true;
+        early = um_tiny_engine_submit(&tiny, &request);
+        while (um_tiny_engine_turn(&tiny))
+            continue;
+        a = um_tiny_engine_result(&tiny, whole);
+        b = um_tiny_engine_result(&tiny, early);
+        UM_CHECK_STR(b->text, a->text);
+        UM_CHECK_INT(b->finish, a->finish);
+        UM_CHECK_INT(b->usage.completion_tokens, a->usage.completion_tokens);
+        UM_CHECK_INT(a->usage.steps, 24);
+        ended += a->finish == UM_FINISH_STOP;
+        sooner += b->usage.steps < a->usage.steps;
+    }
+    printf("    %d of 200 met an end token, %d ended sooner\n", ended, sooner);
+    UM_CHECK(ended > 20 && sooner > 100);
+    um_tiny_engine_close(&tiny);
+}
+
+static void running_out_of_memory_for_a_step_is_an_error_without_leaks(void)
+{
+    um_status status = UM_E_NOMEM;
+    um_step *step = NULL;
+    um_tiny_engine tiny;
+    int failures = 0;
+
+    UM_CHECK(open_level(&tiny, &levels[0], 4));
+    for (long n = 1; status != UM_OK; n++) {
+        um_mem_fail_after(n);
+        status = um_step_create(tiny.model, 64, 4, &step, NULL);
+        if (status != UM_OK) {
+            UM_CHECK_STATUS(status, UM_E_NOMEM);
+            UM_CHECK(step == NULL);
+            failures++;
+        }
+    }
+    um_mem_fail_after(0);
+    UM_CHECK(failures >= 15);
+    um_step_destroy(step);
+    um_tiny_engine_close(&tiny);
+}
+
+/* After the engine is made, neither turns nor the backend under them allocate. */
+static void a_turn_on_a_real_model_allocates_nothing(void)
+{
+    um_tiny_engine tiny;
+
+    for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
+        if (!open_level(&tiny, &levels[i], 4))
+            continue;
+        for (int32_t k = 0; k < CASES; k++) {
+            um_tiny_request request = request_of(&cases[k]);
+
+            um_tiny_engine_submit(&tiny, &request);
+        }
+        for (bool busy = true; busy;) {
+            um_mem_fail_after(1);
+            busy = um_engine_turn(tiny.engine) == UM_OK;
+            UM_CHECK(um_mem_fail_pending());
+            um_mem_fail_after(0);
+        }
+        um_tiny_engine_close(&tiny);
+    }
+}
+
 #define TEST(name)                                                                                 \
     {                                                                                              \
 #name, name, 0                                                                             \
@@ -354,5 +535,10 @@ static const um_test tests[] = {
     TEST(every_vector_in_shared_steps),
     TEST(the_first_canvas_has_the_published_confidences),
     TEST(threshold_and_factor_commit_what_fast_dllm_commits),
+    TEST(a_model_that_predicts_mask_still_ends),
+    TEST(an_empty_prompt_ends_too),
+    TEST(an_early_end_changes_no_text),
+    TEST(running_out_of_memory_for_a_step_is_an_error_without_leaks),
+    TEST(a_turn_on_a_real_model_allocates_nothing),
 };
 UM_TEST_MAIN(tests)
