@@ -1,5 +1,5 @@
-/* The simulation: a scripted front end and step around a real engine, and the model beside it. */
-#include "tests/engine/sim.h"
+/* The simulation: a scripted front end and step around a real engine. */
+#include "tests/engine/sim_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,59 +7,10 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/engine/engine.h"
-#include "tests/support/byte_tokenizer.h"
-#include "tests/support/fake_clock.h"
 
-#define REQUESTS_MAX 48
 #define TURNS 120
-#define CONTEXT 64
-#define MASK UM_BYTE_MASK
 
-/* What the model knows of one request. */
-typedef struct sim_request {
-    uint64_t id;
-    um_submission submission; /* prompt and stops point into this struct */
-    int32_t prompt[CONTEXT];
-    um_stop_string stops[UM_STOP_STRINGS_MAX];
-    int32_t row[CONTEXT]; /* the whole canvas as the script filled it */
-    int32_t block, block_step, block_masks, step;
-    uint64_t arrived_ns;
-    bool admitted;
-    bool cancel_asked;
-    bool over;        /* the model has ended it ... */
-    um_status ending; /* ... like this */
-    int done_events;  /* what the reader saw */
-    um_event last;    /* the done event, without buffers */
-    um_buf text;      /* all pieces */
-    int32_t waited;   /* steps since its last turn */
-    int32_t wait_bound;
-} sim_request;
-
-typedef struct sim {
-    um_sim_mode mode;
-    um_sim_report *report;
-    uint64_t seed, random;
-    const um_tokenizer *tokenizer;
-    um_fake_clock clock;
-    um_engine_options options;
-    um_engine *engine;
-    sim_request requests[REQUESTS_MAX];
-    int32_t request_count;
-    sim_request *queue[REQUESTS_MAX]; /* the model's, oldest first */
-    int32_t queue_count;
-    sim_request *running[REQUESTS_MAX]; /* least recently served first */
-    int32_t running_count;
-    int32_t served;     /* expected participants of the coming step */
-    bool stepped;       /* the step was called in this turn */
-    bool fails, failed; /* the coming step loses the device; it has */
-    bool draining;
-    int wakes;    /* wake-ups since the reader emptied the list */
-    bool spoiled; /* the one spoiling act of this run is done */
-} sim;
-
-static void fault(sim *s, const char *format, ...) UM_PRINTF(2, 3);
-static void fault(sim *s, const char *format, ...)
+void umi_sim_fault(sim *s, const char *format, ...)
 {
     um_sim_report *report = s->report;
     va_list arguments;
@@ -102,293 +53,6 @@ static bool spoil(sim *s, um_sim_mode mode)
 
     s->spoiled = s->spoiled || now;
     return now;
-}
-
-/* ---- the model: schedule and text ------------------------------------------------------------ */
-
-static int32_t smaller(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
-static int32_t row_length(const sim_request *r)
-{
-    return r->submission.prompt_tokens + r->submission.params.canvas_tokens;
-}
-
-static int32_t rows_of(const sim_request *r)
-{
-    return row_length(r) * (r->submission.params.cfg_scale > 0.0f ? 2 : 1);
-}
-
-static int32_t block_masks(const sim_request *r)
-{
-    const um_params *p = &r->submission.params;
-    int32_t begin = r->submission.prompt_tokens + r->block * p->block_length;
-    int32_t end = smaller(begin + p->block_length, row_length(r));
-    int32_t masks = 0;
-
-    for (int32_t i = begin; i < end; i++)
-        masks += r->row[i] == MASK;
-    return masks;
-}
-
-static bool canvas_done(const sim_request *r)
-{
-    return r->block == r->submission.params.block_count;
-}
-
-static void move_schedule(sim_request *r)
-{
-    const um_params *p = &r->submission.params;
-    bool quota = p->policy->count == UM_COUNT_QUOTA;
-
-    r->step++;
-    r->block_step++;
-    if (block_masks(r) > 0 &&
-        !(quota && r->block_step == smaller(p->steps_per_block, r->block_masks)))
-        return;
-    r->block++;
-    r->block_step = 0;
-    if (!canvas_done(r))
-        r->block_masks = block_masks(r);
-}
-
-static int32_t settled_of(const sim_request *r)
-{
-    const int32_t *generated = r->row + r->submission.prompt_tokens;
-    int32_t settled = 0;
-
-    while (settled < r->submission.params.canvas_tokens && generated[settled] != MASK)
-        settled++;
-    return settled;
-}
-
-/* Tokens of the first `count` positions up to the end of the answer. `ended`: an end token or the
- * budget was met. */
-static int32_t answer_tokens(const sim_request *r, int32_t count, bool *ended)
-{
-    const int32_t *generated = r->row + r->submission.prompt_tokens;
-    int32_t limit = smaller(count, r->submission.params.max_tokens);
-    int32_t length = 0;
-
-    while (length < limit && generated[length] != UM_BYTE_END && generated[length] != UM_BYTE_TURN)
-        length++;
-    *ended = length < limit || length == r->submission.params.max_tokens;
-    return length;
-}
-
-static void decode(const sim *s, const sim_request *r, int32_t length, um_buf *out)
-{
-    um_err err = {0};
-
-    if (um_tokenizer_decode(s->tokenizer, r->row + r->submission.prompt_tokens, (size_t)length,
-                            true, out, &err) != UM_OK)
-        abort();
-}
-
-/* Where the earliest stop string begins in the text; its length if none does. */
-static size_t earliest_stop(const sim_request *r, const um_buf *text)
-{
-    for (size_t at = 0; at < text->length; at++)
-        for (int32_t i = 0; i < r->submission.stop_count; i++)
-            if (text->length - at >= (size_t)r->stops[i].length &&
-                memcmp(text->data + at, r->stops[i].bytes, (size_t)r->stops[i].length) == 0)
-                return at;
-    return text->length;
-}
-
-/* Could more text turn the tail from some place before `limit` into a stop string? */
-static bool may_still_match(const sim_request *r, const um_buf *text, size_t limit)
-{
-    for (size_t at = 0; at < limit; at++)
-        for (int32_t i = 0; i < r->submission.stop_count; i++)
-            if (text->length - at < (size_t)r->stops[i].length &&
-                memcmp(text->data + at, r->stops[i].bytes, text->length - at) == 0)
-                return true;
-    return false;
-}
-
-/* Is the answer decided by the first `count` positions alone? `text` gets it, cut. */
-static bool decided(const sim *s, const sim_request *r, int32_t count, um_buf *text,
-                    um_finish *finish)
-{
-    bool ended, cut;
-    int32_t length = answer_tokens(r, count, &ended);
-    size_t stop;
-
-    um_buf_clear(text);
-    decode(s, r, length, text);
-    stop = earliest_stop(r, text);
-    cut = stop < text->length;
-    *finish = cut || length < smaller(count, r->submission.params.max_tokens) ? UM_FINISH_STOP
-                                                                              : UM_FINISH_LENGTH;
-    if (!ended && cut && !may_still_match(r, text, stop))
-        ended = true;
-    if (cut) {
-        text->length = stop;
-        text->data[stop] = '\0';
-    }
-    return ended;
-}
-
-static bool answer_is_over(const sim *s, const sim_request *r)
-{
-    um_buf text = {0};
-    um_finish finish;
-    bool over = canvas_done(r) ||
-                (r->submission.params.early_stop && decided(s, r, settled_of(r), &text, &finish));
-
-    um_buf_deinit(&text);
-    return over;
-}
-
-static int32_t visible_tokens(const sim *s, const sim_request *r)
-{
-    int32_t known = canvas_done(r) ? r->submission.params.canvas_tokens : settled_of(r);
-    const int32_t *generated = r->row + r->submission.prompt_tokens;
-    int32_t visible = 0, count = 0;
-    um_buf text = {0};
-    um_finish finish;
-    bool ended;
-
-    while (count < known && !decided(s, r, count, &text, &finish))
-        count++;
-    count = answer_tokens(r, count, &ended);
-    for (int32_t i = 0; i < count; i++)
-        visible += !um_tokenizer_is_special(s->tokenizer, generated[i]);
-    um_buf_deinit(&text);
-    return visible;
-}
-
-/* ---- the model: queue and turns --------------------------------------------------------------- */
-
-static void remove_at(sim_request **list, int32_t *count, int32_t index)
-{
-    memmove(list + index, list + index + 1, (size_t)(*count - index - 1) * sizeof(*list));
-    (*count)--;
-}
-
-static void end_model(sim_request *r, um_status ending)
-{
-    r->over = true;
-    r->ending = ending;
-}
-
-static bool late(const sim *s, const sim_request *r, int32_t limit_ms)
-{
-    return limit_ms > 0 && s->clock.now_ns - r->arrived_ns >= (uint64_t)limit_ms * 1000000;
-}
-
-static um_status model_verdict(const sim *s, const sim_request *r)
-{
-    if (s->failed)
-        return UM_E_ENGINE;
-    if (r->cancel_asked)
-        return UM_E_CANCELLED;
-    if (late(s, r, s->options.request_timeout_ms))
-        return UM_E_TIMEOUT;
-    if (!r->admitted && late(s, r, s->options.queue_timeout_ms))
-        return UM_E_QUEUE_TIMEOUT;
-    return UM_OK;
-}
-
-static void model_sweep(sim *s, sim_request **list, int32_t *count)
-{
-    for (int32_t i = *count - 1; i >= 0; i--) {
-        um_status verdict = model_verdict(s, list[i]);
-
-        if (verdict == UM_OK)
-            continue;
-        end_model(list[i], verdict);
-        remove_at(list, count, i);
-    }
-}
-
-static bool owner_has_place(const sim *s, uint64_t owner)
-{
-    if (owner == 0 || s->mode == UM_SIM_UNFAIR)
-        return false;
-    for (int32_t i = 0; i < s->running_count; i++)
-        if (s->running[i]->submission.owner == owner)
-            return true;
-    return false;
-}
-
-/* The most that a request waits if only those ahead of it and itself are counted. */
-static void start_waiting(sim *s, sim_request *r)
-{
-    int32_t budget = s->options.rows_per_step;
-    int64_t sum = 0;
-
-    for (int32_t i = 0; i < s->running_count; i++)
-        sum += smaller(rows_of(s->running[i]), budget);
-    r->waited = 0;
-    r->wait_bound = (int32_t)((2 * sum + budget - 1) / budget) + 1;
-    if (s->mode == UM_SIM_NO_PATIENCE)
-        r->wait_bound = 0;
-}
-
-static void model_admit(sim *s)
-{
-    while (s->queue_count > 0 && s->running_count < s->options.batch_max) {
-        sim_request *r;
-        int32_t next = 0;
-
-        while (next < s->queue_count && owner_has_place(s, s->queue[next]->submission.owner))
-            next++;
-        next = next < s->queue_count ? next : 0;
-        r = s->queue[next];
-        remove_at(s->queue, &s->queue_count, next);
-        r->admitted = true;
-        s->running[s->running_count++] = r;
-        start_waiting(s, r);
-    }
-}
-
-static void model_before_turn(sim *s)
-{
-    int64_t rows = 0;
-
-    model_sweep(s, s->queue, &s->queue_count);
-    model_sweep(s, s->running, &s->running_count);
-    model_admit(s);
-    for (s->served = 0; s->served < s->running_count; s->served++) {
-        rows += rows_of(s->running[s->served]);
-        if (s->served > 0 && rows > s->options.rows_per_step)
-            break;
-    }
-}
-
-/* After a step: who was served goes behind, who is finished leaves. */
-static void model_after_turn(sim *s)
-{
-    int32_t served = s->served;
-
-    if (s->failed) {
-        model_sweep(s, s->queue, &s->queue_count);
-        model_sweep(s, s->running, &s->running_count);
-        return;
-    }
-    for (int32_t i = served; i < s->running_count; i++) {
-        s->report->waits++;
-        if (++s->running[i]->waited > s->running[i]->wait_bound)
-            fault(s, "request %llu waited %d steps, the bound is %d",
-                  (unsigned long long)s->running[i]->id, s->running[i]->waited,
-                  s->running[i]->wait_bound);
-    }
-    for (; served > 0; served--) {
-        sim_request *r = s->running[0];
-
-        remove_at(s->running, &s->running_count, 0);
-        r->waited = 0;
-        if (answer_is_over(s, r))
-            end_model(r, UM_OK);
-        else
-            s->running[s->running_count++] = r;
-    }
-    for (int32_t i = s->running_count - 1; i >= 0 && s->running[i]->waited == 0; i--)
-        start_waiting(s, s->running[i]);
 }
 
 /* ---- the scripted step ------------------------------------------------------------------------ */
@@ -439,9 +103,10 @@ static void check_packed_row(sim *s, const um_plan *plan, const sim_request *r, 
 {
     int32_t first = plan->cu_seqlens[sequence];
 
-    if (plan->cu_seqlens[sequence + 1] - first != row_length(r) ||
-        memcmp(plan->ids + first, r->row, (size_t)row_length(r) * sizeof(*r->row)) != 0)
-        fault(s, "request %llu: the packed row is not its canvas", (unsigned long long)r->id);
+    if (plan->cu_seqlens[sequence + 1] - first != umi_sim_row_length(r) ||
+        memcmp(plan->ids + first, r->row, (size_t)umi_sim_row_length(r) * sizeof(*r->row)) != 0)
+        umi_sim_fault(s, "request %llu: the packed row is not its canvas",
+                      (unsigned long long)r->id);
 }
 
 /* Commits for participant `index`; the model's canvas gets the same tokens. */
@@ -453,8 +118,8 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
     bool marks[CONTEXT];
 
     if (rule->count < 1 || rule->count > rule->rows || rule->rows > CONTEXT) {
-        fault(s, "request %llu: %d of %d rows to commit", (unsigned long long)r->id, rule->count,
-              rule->rows);
+        umi_sim_fault(s, "request %llu: %d of %d rows to commit", (unsigned long long)r->id,
+                      rule->count, rule->rows);
         count = 1;
     }
     if (rule->kind != UM_SELECT_COUNT)
@@ -476,7 +141,7 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
         written++;
     }
     result->counts[index] = written;
-    move_schedule(r);
+    umi_sim_move_schedule(r);
 }
 
 static um_status scripted_step(void *context, const um_plan *plan, um_step_result *result,
@@ -492,14 +157,15 @@ static um_status scripted_step(void *context, const um_plan *plan, um_step_resul
         return um_fail(err, UM_E_DEVICE, "scripted loss of the device");
     }
     if (plan->request_count != s->served)
-        fault(s, "%d requests take part, the model expected %d", plan->request_count, s->served);
+        umi_sim_fault(s, "%d requests take part, the model expected %d", plan->request_count,
+                      s->served);
     for (int32_t i = 0; i < plan->request_count; i++) {
         uint64_t tag = plan->score_rules[i].seed; /* requests are told apart by their seeds */
         sim_request *r = &s->requests[tag];
 
         if (i < s->served && s->running[i] != r)
-            fault(s, "participant %d is request %llu, the model expected %llu", i,
-                  (unsigned long long)r->id, (unsigned long long)s->running[i]->id);
+            umi_sim_fault(s, "participant %d is request %llu, the model expected %llu", i,
+                          (unsigned long long)r->id, (unsigned long long)s->running[i]->id);
         check_packed_row(s, plan, r, sequence);
         sequence += r->submission.params.cfg_scale > 0.0f ? 2 : 1;
         fill_request(s, plan, result, i, r);
@@ -526,7 +192,7 @@ static void draw_params(sim *s, sim_request *r)
         .seed = (uint64_t)(r - s->requests),
     };
     p->block_count = (p->max_tokens + p->block_length - 1) / p->block_length;
-    p->canvas_tokens = smaller(p->block_count * p->block_length, CONTEXT - prompt);
+    p->canvas_tokens = umi_sim_smaller(p->block_count * p->block_length, CONTEXT - prompt);
     p->steps_per_block = pick(s, 1, p->block_length);
     if (p->policy->count != UM_COUNT_QUOTA && chance(s, 2))
         p->steps_per_block = 0;
@@ -558,9 +224,9 @@ static void draw_request(sim *s, sim_request *r)
         r->prompt[i] = chance(s, 60) ? MASK : 'p';
     draw_params(s, r);
     draw_stops(s, r);
-    for (int32_t i = 0; i < row_length(r); i++)
+    for (int32_t i = 0; i < umi_sim_row_length(r); i++)
         r->row[i] = i < r->submission.prompt_tokens ? r->prompt[i] : MASK;
-    r->block_masks = block_masks(r);
+    r->block_masks = umi_sim_block_masks(r);
 }
 
 static um_status expected_admission(const sim *s, int32_t count)
@@ -592,8 +258,8 @@ static void submit(sim *s)
     expected = expected_admission(s, count);
     status = um_engine_submit_many(s->engine, submissions, (size_t)count, ids, &err);
     if (status != expected)
-        fault(s, "%d submissions gave %s, expected %s", count, um_status_name(status),
-              um_status_name(expected));
+        umi_sim_fault(s, "%d submissions gave %s, expected %s", count, um_status_name(status),
+                      um_status_name(expected));
     s->report->refused_full += status == UM_E_QUEUE_FULL;
     s->report->refused_draining += status == UM_E_DRAINING;
     s->report->refused_failed += status == UM_E_ENGINE;
@@ -636,14 +302,14 @@ static void check_tokens(sim *s, const sim_request *r, const um_event *event)
 
     if (!r->submission.want_tokens) {
         if (event->tokens)
-            fault(s, "request %llu: tokens that nobody wanted", (unsigned long long)r->id);
+            umi_sim_fault(s, "request %llu: tokens that nobody wanted", (unsigned long long)r->id);
         return;
     }
     if (!event->tokens || event->token_count != p->canvas_tokens)
-        fault(s, "request %llu: no canvas in the event", (unsigned long long)r->id);
+        umi_sim_fault(s, "request %llu: no canvas in the event", (unsigned long long)r->id);
     else if (memcmp(event->tokens, r->row + r->submission.prompt_tokens,
                     (size_t)p->canvas_tokens * sizeof(*event->tokens)) != 0)
-        fault(s, "request %llu: the event's canvas differs", (unsigned long long)r->id);
+        umi_sim_fault(s, "request %llu: the event's canvas differs", (unsigned long long)r->id);
 }
 
 static void read_event(sim *s, um_event *event)
@@ -651,13 +317,13 @@ static void read_event(sim *s, um_event *event)
     sim_request *r = find(s, event->id);
 
     if (!r) {
-        fault(s, "event of unknown request %llu", (unsigned long long)event->id);
+        umi_sim_fault(s, "event of unknown request %llu", (unsigned long long)event->id);
         return;
     }
     if (r->done_events > 0)
-        fault(s, "request %llu: an event after its end", (unsigned long long)r->id);
+        umi_sim_fault(s, "request %llu: an event after its end", (unsigned long long)r->id);
     if (event->started != (r->step > 0))
-        fault(s, "request %llu: started is wrong", (unsigned long long)r->id);
+        umi_sim_fault(s, "request %llu: started is wrong", (unsigned long long)r->id);
     check_tokens(s, r, event);
     if (event->text.length > 0 && spoil(s, UM_SIM_LOSE_TEXT))
         um_buf_clear(&event->text);
@@ -669,8 +335,8 @@ static void read_event(sim *s, um_event *event)
     r->done_events++;
     r->last = *event;
     if (!r->over)
-        fault(s, "request %llu ended with %s, the model has it alive", (unsigned long long)r->id,
-              um_status_name(event->error.status));
+        umi_sim_fault(s, "request %llu ended with %s, the model has it alive",
+                      (unsigned long long)r->id, um_status_name(event->error.status));
 }
 
 static void read_events(sim *s)
@@ -679,7 +345,8 @@ static void read_events(sim *s)
 
     while (um_engine_next(s->engine, &event) == UM_OK) {
         if (s->wakes == 0)
-            fault(s, "news of request %llu without a wake-up", (unsigned long long)event.id);
+            umi_sim_fault(s, "news of request %llu without a wake-up",
+                          (unsigned long long)event.id);
         read_event(s, &event);
         um_event_deinit(&event);
     }
@@ -699,29 +366,30 @@ static void check_counts(sim *s)
 
     um_engine_stats(s->engine, &stats);
     if (stats.running != s->running_count || stats.waiting != s->queue_count)
-        fault(s, "%d running, %d waiting; the model has %d and %d", stats.running, stats.waiting,
-              s->running_count, s->queue_count);
+        umi_sim_fault(s, "%d running, %d waiting; the model has %d and %d", stats.running,
+                      stats.waiting, s->running_count, s->queue_count);
     if (stats.running > s->options.batch_max ||
         stats.running + stats.waiting > s->options.batch_max + s->options.queue_max)
-        fault(s, "%d running, %d waiting: above the bounds", stats.running, stats.waiting);
+        umi_sim_fault(s, "%d running, %d waiting: above the bounds", stats.running, stats.waiting);
 }
 
 static void turn(sim *s)
 {
     um_status status, expected;
 
-    model_before_turn(s);
+    umi_sim_before_turn(s);
     s->stepped = false;
     um_mem_fail_after(1);
     status = um_engine_turn(s->engine);
     if (!um_mem_fail_pending())
-        fault(s, "a turn allocated memory");
+        umi_sim_fault(s, "a turn allocated memory");
     um_mem_fail_after(0);
     expected = s->served == 0 ? UM_EMPTY : s->fails ? UM_E_ENGINE : UM_OK;
     if (status != expected || s->stepped != (s->served > 0))
-        fault(s, "a turn gave %s, expected %s", um_status_name(status), um_status_name(expected));
+        umi_sim_fault(s, "a turn gave %s, expected %s", um_status_name(status),
+                      um_status_name(expected));
     if (s->stepped)
-        model_after_turn(s);
+        umi_sim_after_turn(s);
     s->fails = false;
     check_counts(s);
 }
@@ -730,21 +398,22 @@ static void check_text(sim *s, const sim_request *r)
 {
     um_buf expected = {0};
     um_finish finish;
-    int32_t known = canvas_done(r) ? r->submission.params.canvas_tokens : settled_of(r);
+    int32_t known =
+        umi_sim_canvas_done(r) ? r->submission.params.canvas_tokens : umi_sim_settled(r);
     const char *text = um_buf_view(&r->text);
 
-    decided(s, r, known, &expected, &finish);
+    umi_sim_decided(s, r, known, &expected, &finish);
     if (r->ending == UM_OK) {
         if (strcmp(um_buf_view(&expected), text) != 0 || r->text.length != expected.length)
-            fault(s, "request %llu: text \"%s\", expected \"%s\"", (unsigned long long)r->id, text,
-                  um_buf_view(&expected));
+            umi_sim_fault(s, "request %llu: text \"%s\", expected \"%s\"",
+                          (unsigned long long)r->id, text, um_buf_view(&expected));
         if (r->last.finish != finish)
-            fault(s, "request %llu: finish %d, expected %d", (unsigned long long)r->id,
-                  r->last.finish, finish);
+            umi_sim_fault(s, "request %llu: finish %d, expected %d", (unsigned long long)r->id,
+                          r->last.finish, finish);
     } else if (r->text.length > expected.length ||
                memcmp(um_buf_view(&expected), text, r->text.length) != 0) {
-        fault(s, "request %llu: text \"%s\" is not the start of \"%s\"", (unsigned long long)r->id,
-              text, um_buf_view(&expected));
+        umi_sim_fault(s, "request %llu: text \"%s\" is not the start of \"%s\"",
+                      (unsigned long long)r->id, text, um_buf_view(&expected));
     }
     um_buf_deinit(&expected);
 }
@@ -754,20 +423,21 @@ static void check_ending(sim *s, const sim_request *r)
     const um_usage *usage = &r->last.usage;
 
     if (r->done_events != 1 || !r->over) {
-        fault(s, "request %llu: %d ends", (unsigned long long)r->id, r->done_events);
+        umi_sim_fault(s, "request %llu: %d ends", (unsigned long long)r->id, r->done_events);
         return;
     }
     if (r->last.error.status != r->ending)
-        fault(s, "request %llu ended with %s, expected %s", (unsigned long long)r->id,
-              um_status_name(r->last.error.status), um_status_name(r->ending));
+        umi_sim_fault(s, "request %llu ended with %s, expected %s", (unsigned long long)r->id,
+                      um_status_name(r->last.error.status), um_status_name(r->ending));
     if (r->ending != UM_OK && r->last.error.message[0] == '\0')
-        fault(s, "request %llu ended without a message", (unsigned long long)r->id);
+        umi_sim_fault(s, "request %llu ended without a message", (unsigned long long)r->id);
     if (usage->steps != r->step || usage->prompt_tokens != r->submission.prompt_tokens ||
         usage->canvas_tokens != r->submission.params.canvas_tokens)
-        fault(s, "request %llu: its usage is wrong", (unsigned long long)r->id);
-    if (r->ending == UM_OK && usage->completion_tokens != visible_tokens(s, r))
-        fault(s, "request %llu: %d completion tokens, expected %d", (unsigned long long)r->id,
-              usage->completion_tokens, visible_tokens(s, r));
+        umi_sim_fault(s, "request %llu: its usage is wrong", (unsigned long long)r->id);
+    if (r->ending == UM_OK && usage->completion_tokens != umi_sim_visible_tokens(s, r))
+        umi_sim_fault(s, "request %llu: %d completion tokens, expected %d",
+                      (unsigned long long)r->id, usage->completion_tokens,
+                      umi_sim_visible_tokens(s, r));
     check_text(s, r);
 }
 
@@ -781,7 +451,8 @@ static void count_ending(um_sim_report *report, const sim_request *r)
     report->failed += r->ending == UM_E_ENGINE;
     report->shut_down += r->ending == UM_E_SHUTDOWN;
     report->bytes += (long)r->text.length;
-    report->masks_left += canvas_done(r) && settled_of(r) < r->submission.params.canvas_tokens;
+    report->masks_left +=
+        umi_sim_canvas_done(r) && umi_sim_settled(r) < r->submission.params.canvas_tokens;
 }
 
 static void check_totals(sim *s)
@@ -803,9 +474,9 @@ static void check_totals(sim *s)
     if (memcmp(endings, stats.endings, sizeof(endings)) != 0 ||
         queue_timeouts != stats.queue_timeouts ||
         stats.requests_submitted != (uint64_t)s->request_count)
-        fault(s, "the engine's counters of endings are wrong");
+        umi_sim_fault(s, "the engine's counters of endings are wrong");
     if (stats.running || stats.waiting || stats.canvas_tokens)
-        fault(s, "%d running, %d waiting at the end: a leak", stats.running, stats.waiting);
+        umi_sim_fault(s, "%d running, %d waiting at the end: a leak", stats.running, stats.waiting);
 }
 
 static void open_engine(sim *s)
@@ -856,7 +527,7 @@ static void finish(sim *s)
         submit(s);
         for (int32_t i = 0; i < s->request_count; i++)
             if (!s->requests[i].over)
-                end_model(&s->requests[i], UM_E_SHUTDOWN);
+                umi_sim_end(&s->requests[i], UM_E_SHUTDOWN);
         s->running_count = 0;
         s->queue_count = 0;
         turn(s);
@@ -873,7 +544,7 @@ static void finish(sim *s)
 void um_sim_run(uint64_t seed, um_sim_mode mode, const um_tokenizer *tokenizer,
                 um_sim_report *report)
 {
-    sim *s = calloc(1, sizeof(*s));
+    sim *s = um_mem_zalloc(sizeof(*s));
     bool slow;
 
     if (!s)
@@ -902,5 +573,5 @@ void um_sim_run(uint64_t seed, um_sim_mode mode, const um_tokenizer *tokenizer,
     }
     check_totals(s);
     um_engine_destroy(s->engine);
-    free(s);
+    um_mem_free(s);
 }
