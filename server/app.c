@@ -1,6 +1,7 @@
 #include "server/app.h"
 
 #include <glob.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,16 +91,16 @@ int64_t um_app_model_time(const um_app *app)
 /* --model-id, else the directory's own name. */
 static um_status name_model(um_app *app, um_err *err)
 {
-    char *path = realpath(app->config->model, NULL);
-    const char *slash = path ? strrchr(path, '/') : NULL;
+    char path[PATH_MAX];
+    const char *slash;
 
-    if (!path)
+    if (!realpath(app->config->model, path))
         return um_fail_field(err, UM_E_NOT_FOUND, "--model", "--model %.256s: no such directory",
                              app->config->model);
+    slash = strrchr(path, '/');
     app->model_id = um_mem_strdup(app->config->model_id ? app->config->model_id
                                   : slash[1]            ? slash + 1
                                                         : "model");
-    free(path); /* realpath's */
     return app->model_id ? UM_OK : um_fail(err, UM_E_NOMEM, "no memory for the model's id");
 }
 
