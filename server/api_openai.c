@@ -164,11 +164,12 @@ static um_status make_tickets(size_t count, umi_ticket **tickets, um_err *err)
     return UM_OK;
 }
 
-static void file_tickets(um_api *api, umi_ticket **tickets, um_stream *stream)
+static void file_tickets(um_api *api, umi_ticket **tickets, size_t count, um_stream *stream)
 {
-    for (size_t i = 0; i < um_stream_count(stream); i++) {
+    for (size_t i = 0; i < count; i++) {
         umi_ticket **bucket = bucket_of(api, um_stream_id(stream, i));
 
+        UM_ASSERT(tickets[i]);
         *tickets[i] = (umi_ticket){
             .id = um_stream_id(stream, i), .stream = stream, .choice = i, .next = *bucket};
         *bucket = tickets[i];
@@ -208,7 +209,7 @@ static um_status submit(job *j, um_err *err)
         goto done;
     }
     um_stream_attach(stream, j->exchange, ids);
-    file_tickets(&app->api, tickets, stream);
+    file_tickets(&app->api, tickets, j->prompt_count, stream);
     app->api.open++;
     stream = NULL; /* its tickets hold it now */
 done:

@@ -133,10 +133,11 @@ static um_status time_linear(linear_bench *bench, int32_t rows, double *seconds,
 {
     um_tensor x = um_tensor_view(&bench->x, 0, rows, 0, bench->x.cols);
     um_tensor out = um_tensor_view(&bench->out, 0, rows, 0, bench->out.cols);
-    double start = now(), elapsed = 0;
+    double start = now(), elapsed;
     int32_t calls = 0;
 
-    while (elapsed < SAMPLE_SECONDS || calls < bench->weight_count / 4) {
+    UM_ASSERT(bench->weight_count > 0);
+    do {
         um_linear_args args = {.x = &x,
                                .weight = bench->weights[bench->next],
                                .accumulate = bench->accumulate,
@@ -148,7 +149,7 @@ static um_status time_linear(linear_bench *bench, int32_t rows, double *seconds,
         bench->next = (bench->next + 1) % bench->weight_count;
         calls++;
         elapsed = now() - start;
-    }
+    } while (elapsed < SAMPLE_SECONDS || calls < bench->weight_count / 4);
     *seconds = elapsed / calls;
     return UM_OK;
 }

@@ -181,23 +181,28 @@ static bool is_loopback(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
-    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return memcmp(&((const struct sockaddr_in6 *)address)->sin6_addr, &in6addr_loopback,
+                  sizeof(in6addr_loopback)) == 0;
 }
 
 static um_status bind_socket(um_http *http, const struct addrinfo *address, int fd, um_err *err)
 {
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in ip4;
+        struct sockaddr_in6 ip6;
+    } bound;
     socklen_t length = sizeof(bound);
     int on = 1;
 
+    memset(&bound, 0, sizeof(bound));
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0 ||
-        getsockname(fd, (struct sockaddr *)&bound, &length) != 0)
+        getsockname(fd, &bound.any, &length) != 0)
         return um_fail(err, UM_E_IO, "cannot listen on %s port %u: %s", http->options.host,
                        http->options.port, strerror(errno));
-    http->loopback = is_loopback((struct sockaddr *)&bound);
-    http->port = ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)&bound)->sin_port
-                                                  : ((struct sockaddr_in6 *)&bound)->sin6_port);
+    http->loopback = is_loopback(&bound.any);
+    http->port = ntohs(bound.any.sa_family == AF_INET ? bound.ip4.sin_port : bound.ip6.sin6_port);
     return UM_OK;
 }
 

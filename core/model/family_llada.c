@@ -98,6 +98,7 @@ static um_status read_heads(const um_json *config, um_model_config *out, um_err 
                              (long long)kv_heads, multi_query ? "true" : "false");
     if (!kv_heads)
         kv_heads = multi_query ? 1 : heads;
+    UM_ASSERT(heads > 0);
     out->heads = (int32_t)heads;
     out->kv_heads = (int32_t)kv_heads;
     if (out->width % out->heads != 0)

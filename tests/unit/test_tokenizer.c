@@ -122,7 +122,8 @@ static um_document random_merges(uint64_t *state, char texts[MERGES_MAX][64])
         char joined[32];
         bool known = strlen(left) + strlen(right) > 8;
 
-        snprintf(joined, sizeof(joined), "%.15s%.15s", left, right);
+        memcpy(joined, left, strlen(left));
+        memcpy(joined + strlen(left), right, strlen(right) + 1);
         for (size_t i = 0; i < count + 2; i++)
             known = known || strcmp(tokens[i], joined) == 0;
         if (known)
