@@ -16,11 +16,14 @@ struct umi_ticket {
     umi_ticket *next;
 };
 
-/* A request on its way to the engine. */
+/* A request on its way to the engine. The thread pool has few threads, so that few bodies exist as
+ * trees at a time, however many connections bring one. */
 typedef struct job {
     uv_work_t work;
     um_app *app;
     um_exchange *exchange; /* NULL: the client left */
+    um_endpoint endpoint;
+    um_buf body; /* a copy: the exchange may be gone while the pool reads it */
     um_api_request request;
     um_ids prompts[UM_PROMPTS_MAX]; /* [prompt_count], owned */
     size_t prompt_count;
@@ -72,7 +75,22 @@ static void refuse(um_app *app, um_exchange *exchange, const um_err *err)
     um_stream_refuse(exchange, app->engine, err);
 }
 
-/* ---- encoding (thread pool) ----------------------------------------------------------------- */
+/* ---- reading and encoding (thread pool) ------------------------------------------------------ */
+
+static um_status parse(job *j, um_err *err)
+{
+    const um_app *app = j->app; /* of which only what never changes after READY is read here */
+    um_api_rules rules = {.model_id = app->model_id,
+                          .model_aliases = app->config->model_alias.items,
+                          .model_alias_count = app->config->model_alias.count,
+                          .strict_params = app->config->strict_params,
+                          .vocab = app->served.info->config.vocab,
+                          .mask_token = app->served.info->config.mask_token,
+                          .limits = &app->served.limits};
+
+    return um_api_request_parse(j->endpoint, um_buf_view(&j->body), j->body.length, &rules,
+                                &j->request, err);
+}
 
 static um_status encode_prompt(const um_served *served, job *j, size_t index, um_err *err)
 {
@@ -87,17 +105,18 @@ static um_status encode_prompt(const um_served *served, job *j, size_t index, um
     return UM_OK;
 }
 
-static void encode(uv_work_t *work)
+static void prepare(uv_work_t *work)
 {
     job *j = work->data;
     const um_served *served = &j->app->served;
-    um_status status = UM_OK;
+    um_status status = parse(j, &j->err);
 
-    if (j->request.endpoint == UM_ENDPOINT_CHAT)
+    if (status == UM_OK && j->endpoint == UM_ENDPOINT_CHAT)
         status = um_served_encode_chat(served, j->request.messages, j->request.message_count,
                                        "messages", &j->prompts[0], &j->err);
     for (size_t i = 0; i < j->request.prompt_count && status == UM_OK; i++)
         status = encode_prompt(served, j, i, &j->err);
+    j->prompt_count = j->endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;
     j->err.status = status; /* also UM_OK */
 }
 
@@ -128,7 +147,7 @@ static uint64_t owner_of(const job *j)
 static um_status fill_submissions(job *j, um_submission *submissions, um_params *params,
                                   um_err *err)
 {
-    const char *field = um_api_prompt_field(j->request.endpoint);
+    const char *field = um_api_prompt_field(j->endpoint);
     uint64_t seed = random_seed(), owner = owner_of(j);
     um_status status = UM_OK;
 
@@ -179,7 +198,7 @@ static void file_tickets(um_api *api, umi_ticket **tickets, size_t count, um_str
 static um_status submit(job *j, um_err *err)
 {
     um_app *app = j->app;
-    um_stream_options options = {.endpoint = j->request.endpoint,
+    um_stream_options options = {.endpoint = j->endpoint,
                                  .model = app->model_id,
                                  .fingerprint = app->served.fingerprint,
                                  .streamed = j->request.stream,
@@ -229,10 +248,11 @@ static void job_destroy(job *j)
     for (size_t i = 0; i < UM_PROMPTS_MAX; i++)
         um_ids_deinit(&j->prompts[i]);
     um_api_request_deinit(&j->request);
+    um_buf_deinit(&j->body);
     um_mem_free(j);
 }
 
-static void encoded(uv_work_t *work, int uv_status)
+static void prepared(uv_work_t *work, int uv_status)
 {
     job *j = work->data;
     um_app *app = j->app;
@@ -242,6 +262,8 @@ static void encoded(uv_work_t *work, int uv_status)
         app->api.counts.aborted++;
     } else {
         um_exchange_set_context(j->exchange, NULL, NULL);
+        if (j->request.ignored.length > 0)
+            um_exchange_header(j->exchange, "x-unmask-ignored", um_buf_view(&j->request.ignored));
         if (j->err.status != UM_OK || submit(j, &j->err) != UM_OK)
             refuse(app, j->exchange, &j->err);
     }
@@ -252,38 +274,27 @@ static void encoded(uv_work_t *work, int uv_status)
 
 static void begin(um_app *app, um_endpoint endpoint, um_exchange *exchange)
 {
-    um_api_rules rules = {.model_id = app->model_id,
-                          .model_aliases = app->config->model_alias.items,
-                          .model_alias_count = app->config->model_alias.count,
-                          .strict_params = app->config->strict_params,
-                          .vocab = app->served.info->config.vocab,
-                          .mask_token = app->served.info->config.mask_token,
-                          .limits = &app->served.limits};
     job *j = um_mem_zalloc(sizeof(*j));
     um_err err = {0};
     size_t length;
     const char *body = um_exchange_body(exchange, &length);
 
-    if (!j) {
-        um_fail(&err, UM_E_OVERLOADED, "no memory for a request");
-        refuse(app, exchange, &err);
-        return;
-    }
-    if (um_api_request_parse(endpoint, body, length, &rules, &j->request, &err) != UM_OK) {
+    if (j)
+        um_buf_append(&j->body, body, length);
+    if (!j || um_buf_failed(&j->body)) {
+        um_fail(&err, UM_E_OVERLOADED, "no memory for a request of %zu bytes", length);
         refuse(app, exchange, &err);
         um_mem_free(j);
         return;
     }
-    if (j->request.ignored.length > 0)
-        um_exchange_header(exchange, "x-unmask-ignored", um_buf_view(&j->request.ignored));
     j->app = app;
     j->exchange = exchange;
-    j->prompt_count = endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;
+    j->endpoint = endpoint;
     j->work.data = j;
     um_exchange_set_context(exchange, j, client_gone);
     app->api.open++;
     /* Fails only for a NULL callback. */
-    if (uv_queue_work(&app->loop, &j->work, encode, encoded) != 0)
+    if (uv_queue_work(&app->loop, &j->work, prepare, prepared) != 0)
         UM_FATAL("uv_queue_work");
 }
 

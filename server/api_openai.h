@@ -1,8 +1,9 @@
 /*
- * POST /v1/chat/completions and /v1/completions: body -> request_json -> encode (on the thread
- * pool) -> parameters -> engine -> stream.c. Every refusal happens before a 200.
+ * POST /v1/chat/completions and /v1/completions: body -> request_json -> tokens (both on the thread
+ * pool, since a body may be long) -> parameters -> engine -> stream.c. Every refusal happens before
+ * a 200.
  *
- * HTTP thread only, but for the encoding itself.
+ * HTTP thread only, but for what is said above.
  */
 #ifndef UM_SERVER_API_OPENAI_H
 #define UM_SERVER_API_OPENAI_H
@@ -33,7 +34,7 @@ typedef struct umi_ticket umi_ticket;
 
 /* State of the two endpoints; zero-initialise. */
 typedef struct um_api {
-    size_t open;                         /* requests being encoded or answered */
+    size_t open;                         /* requests being read or answered */
     umi_ticket *tickets[UM_API_BUCKETS]; /* choices of all streams by engine id, chained */
     um_api_counts counts;
 } um_api;

@@ -1,6 +1,4 @@
 """Streams of settled text: cases 42-46, 48, 49, 55, 57."""
-import json
-
 import pytest
 
 from unmask_server import CHAT, TEXT, chat, events, joined, text
@@ -104,15 +102,3 @@ def test_without_early_headers_the_stream_is_the_same(shared, launch):
     late = launch("--no-early-headers", "--model-id", "tiny")
     raw = late.stream(CHAT, chat())[1]
     assert joined(events(raw)) == shared.chat().content
-
-
-def test_repeated_text_never_trips_a_loop_guard(shared):
-    """LiteLLM gives up after 100 equal contents in a row: such text is joined with what follows."""
-    body = text(prompt=[5], max_tokens=900, diffusion={"block_length": 900, "steps": 900})
-    contents = [json.dumps(chunk["choices"][0]["text"])
-                for chunk in events(shared.stream(TEXT, body)[1]) if chunk["choices"][0]["text"]]
-    run = longest = 1
-    for before, after in zip(contents, contents[1:]):
-        run = run + 1 if before == after else 1
-        longest = max(longest, run)
-    assert longest < 100
