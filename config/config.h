@@ -18,6 +18,7 @@ typedef enum um_command {
     UM_COMMAND_GENERATE = 2,
     UM_COMMAND_INSPECT = 4,
     UM_COMMAND_BENCH = 8,
+    UM_COMMAND_EVAL = 16,
 } um_command;
 
 /* A repeatable option's values. */
@@ -33,7 +34,7 @@ typedef struct um_config {
 #define UM_OPTION_STRING(name, ...) char *name; /* owned; NULL when not given and no default */
 #define UM_OPTION_STRINGS(name, ...) um_strings name;
 #include "config/options.def"
-    um_strings arguments; /* what is no option: the prompt of generate, the DIR of inspect */
+    um_strings arguments; /* what is no option: generate's prompt, inspect's DIR, eval's MODEL */
     bool help;            /* --help was given */
 } um_config;
 

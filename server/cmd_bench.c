@@ -124,16 +124,13 @@ static um_status open_model(const um_config *config, bench_report *report, um_er
     um_model_config shape;
     um_status status;
 
-    if (!config->model == !config->shape)
-        return um_fail(err, config->model ? UM_E_CONFLICT : UM_E_MISSING,
-                       "bench takes either --model or --shape");
     if (!um_precision_parse(config->precision, &options.precision))
         return um_fail_field(err, UM_E_VALUE, "precision",
                              "--precision is \"%.32s\"; expected auto, f32 or bf16",
                              config->precision);
     options.rows_max =
         um_bench_rows_max(report->canvases, report->canvas_count, (int32_t)config->rows_per_step);
-    if (config->model)
+    if (!config->shape)
         return um_model_open(config->model, report->backend, &options, &report->model, err);
     status = parse_shape(config, report, &shape, err);
     if (status != UM_OK)

@@ -56,14 +56,10 @@ static um_status encode_prompt(const um_config *config, const um_served *served,
 {
     um_buf prompt = {0};
     um_status status = read_prompt(config, &prompt, err);
-    um_message message = {
-        .role = "user", .content = um_buf_view(&prompt), .content_length = prompt.length};
 
-    if (status == UM_OK && (config->raw || !served->chat))
-        status = um_served_encode_text(served, message.content, message.content_length, "prompt",
-                                       ids, err);
-    else if (status == UM_OK)
-        status = um_served_encode_chat(served, &message, 1, "prompt", ids, err);
+    if (status == UM_OK)
+        status = um_served_encode_prompt(served, config->raw, um_buf_view(&prompt), prompt.length,
+                                         ids, err);
     um_buf_deinit(&prompt);
     return status;
 }
@@ -71,24 +67,13 @@ static um_status encode_prompt(const um_config *config, const um_served *served,
 static um_status resolve(const um_config *config, const um_served *served, const um_ids *ids,
                          um_params *out, um_err *err)
 {
-    um_params_given given = {
-        .has_max_tokens = config->max_tokens > 0,
-        .max_tokens = config->max_tokens,
-        .has_steps = config->steps > 0,
-        .steps = config->steps,
-        .has_block_length = config->block_length > 0,
-        .block_length = config->block_length,
-        .has_threshold = config->threshold >= 0,
-        .threshold = config->threshold,
-        .has_temperature = config->temperature >= 0,
-        .temperature = config->temperature,
-        .has_seed = config->seed >= 0,
-        .seed = config->seed,
-        .algorithm = config->algorithm,
-    };
-    uint64_t seed;
+    um_params_given given;
+    uint64_t seed = (uint64_t)config->seed;
+    um_status status = um_served_given(served, config, &given, err);
 
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+    if (status != UM_OK)
+        return status;
+    if (config->seed < 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         UM_FATAL("getrandom");
     return um_params_resolve(&given, &served->limits, (int32_t)ids->count, "prompt", seed, out,
                              err);
@@ -245,8 +230,6 @@ um_status um_cmd_generate(const um_config *config, um_err *err)
     um_served served;
     um_status status;
 
-    if (!config->model)
-        return um_fail_field(err, UM_E_MISSING, "--model", "--model DIR is missing");
     setlocale(LC_CTYPE, "C.UTF-8"); /* for wcwidth; without it wide characters count as one */
     status = um_served_open(config, NULL, NULL, &served, err);
     if (status != UM_OK)

@@ -4,8 +4,6 @@
 
 um_status um_cmd_serve(const um_config *config, um_err *err)
 {
-    if (!config->model)
-        return um_fail_field(err, UM_E_MISSING, "--model", "--model DIR is missing");
     if (config->arguments.count > 0)
         return um_fail(err, UM_E_VALUE, "serve takes options only, not \"%.64s\"",
                        config->arguments.items[0]);

@@ -15,16 +15,18 @@ typedef struct command_row {
 } command_row;
 
 static const command_row commands[] = {
-    {"serve", UM_COMMAND_SERVE, "--model DIR [options]",
+    {"serve", UM_COMMAND_SERVE, "[options]",
      "serve a checkpoint over HTTP with OpenAI's API", um_cmd_serve},
-    {"generate", UM_COMMAND_GENERATE, "--model DIR [options] PROMPT...",
+    {"generate", UM_COMMAND_GENERATE, "[options] PROMPT...",
      "answer one prompt (from standard input where none is given); in a terminal the draft is "
      "shown while it is refined",
      um_cmd_generate},
     {"inspect", UM_COMMAND_INSPECT, "DIR [options]",
      "say what a checkpoint is, whether it can be served and what it will need", um_cmd_inspect},
-    {"bench", UM_COMMAND_BENCH, "(--model DIR | --shape ...) [options]",
+    {"bench", UM_COMMAND_BENCH, "[options]",
      "measure step time, tokens per second and share of the measured peak", um_cmd_bench},
+    {"eval", UM_COMMAND_EVAL, "[options] [MODEL [FILE]]",
+     "run a task file (MODEL/eval.jsonl) and count right answers, tokens and steps", um_cmd_eval},
 };
 
 static void print_commands(FILE *out)

@@ -207,3 +207,45 @@ um_status um_served_encode_text(const um_served *served, const char *text, size_
                                              (size_t)served->limits.context_max, ids, err),
                          field, err);
 }
+
+um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
+                                  size_t length, um_ids *ids, um_err *err)
+{
+    um_message message = {.role = "user", .content = text, .content_length = length};
+
+    if (raw || !served->chat)
+        return um_served_encode_text(served, text, length, "prompt", ids, err);
+    return um_served_encode_chat(served, &message, 1, "prompt", ids, err);
+}
+
+/* ---- sampler options ------------------------------------------------------------------------- */
+
+um_status um_served_given(const um_served *served, const um_config *config, um_params_given *out,
+                          um_err *err)
+{
+    int64_t block =
+        config->block_length > 0 ? config->block_length : served->limits.defaults.block_length;
+    int64_t per_step = config->tokens_per_step;
+
+    if (config->steps > 0 && per_step > 0)
+        return um_fail_field(err, UM_E_CONFLICT, "--tokens-per-step",
+                             "--steps and --tokens-per-step exclude each other");
+    *out = (um_params_given){
+        .has_max_tokens = config->max_tokens > 0,
+        .max_tokens = config->max_tokens,
+        .has_steps = config->steps > 0,
+        .steps = config->steps,
+        .has_steps_per_block = per_step > 0,
+        .steps_per_block = per_step > 0 ? (block + per_step - 1) / per_step : 0,
+        .has_block_length = config->block_length > 0,
+        .block_length = config->block_length,
+        .has_threshold = config->threshold >= 0,
+        .threshold = config->threshold,
+        .has_factor = config->factor > 0,
+        .factor = config->factor,
+        .has_temperature = config->temperature >= 0,
+        .temperature = config->temperature,
+        .algorithm = config->algorithm,
+    };
+    return UM_OK;
+}

@@ -38,5 +38,14 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
                                 const char *field, um_ids *ids, um_err *err);
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);
+/* One prompt of the command line: a user's message, or with `raw` (and for models without chat) the
+ * text itself. */
+um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
+                                  size_t length, um_ids *ids, um_err *err);
+
+/* The sampler options of the command line, for um_params_resolve; the seed is left to the caller.
+ * The algorithm's name is borrowed. UM_E_CONFLICT. */
+um_status um_served_given(const um_served *served, const um_config *config, um_params_given *out,
+                          um_err *err);
 
 #endif

@@ -176,6 +176,8 @@ um_status um_model_dir_open(const char *dir, um_model_dir *out, um_err *err)
     um_status status;
 
     *out = (um_model_dir){0};
+    if (access(dir, F_OK) != 0)
+        return um_fail(err, UM_E_NOT_FOUND, "%s: no such directory", dir);
     status = read_config(dir, out, err);
     if (status == UM_OK)
         status = apply_file(dir, "generation_config.json", apply_generation_config, out, err);

@@ -11,7 +11,7 @@ import pytest
 
 from unmask_server import BINARY
 
-COMMANDS = ("serve", "generate", "inspect", "bench")
+COMMANDS = ("serve", "generate", "inspect", "bench", "eval")
 
 
 def run(*arguments, **how):
@@ -37,7 +37,6 @@ def test_unknown_words_are_refused():
 
 
 @pytest.mark.parametrize("options, words", [
-    ([], ["--model"]),
     (["--model", "/nonexistent"], ["/nonexistent"]),
     (["--port", "70000"], ["--port", "70000", "65535"]),
     (["--precision", "f8"], ["--precision", "f8"]),
@@ -46,7 +45,7 @@ def test_unknown_words_are_refused():
     (["--api-key", "short"], ["--api-key", "8 to 255"]),
 ])
 def test_serve_refuses_bad_options_and_says_why(checkpoint, options, words):
-    model = [] if not options or "--model" in options else ["--model", checkpoint]
+    model = [] if "--model" in options else ["--model", checkpoint]
     result = run("serve", "--port", "0", *model, *options)
     assert result.returncode in (1, 2)
     assert all(word in result.stderr.splitlines()[-1] for word in words), result.stderr

@@ -47,7 +47,7 @@ static void defaults_come_from_the_table(void)
     UM_CHECK_INT(config.max_batch, 64);
     UM_CHECK_STR(config.host, "127.0.0.1");
     UM_CHECK(config.early_headers);
-    UM_CHECK(config.model == NULL);
+    UM_CHECK(strstr(config.model, "/models/pocket") != NULL);
     UM_CHECK_NEAR(config.threshold, -1, 0);
     UM_CHECK_INT(config.api_key.count, 0);
     um_config_deinit(&config);
