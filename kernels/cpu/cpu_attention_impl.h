@@ -15,8 +15,15 @@
 #include "kernels/cpu/cpu_linear_impl.h"
 #include "kernels/cpu/cpu_pack.h"
 
+/* Start of a thread's scratch: whose K and V are packed behind it. */
+typedef struct attention_packed {
+    UM_ALIGNED(64) int64_t first; /* the sequence's first row; -1: nobody's */
+    int32_t kv_head;
+} attention_packed;
+
 /* Where the parts lie in a thread's scratch. */
 typedef struct attention_scratch {
+    attention_packed *packed;
     uint32_t *k;   /* [key_panels][words of head_dim][PANEL_COLS] */
     uint32_t *v;   /* [dim_panels][words of length][PANEL_COLS] */
     float *scores; /* [strip][padded_length]; probabilities replace them in place */
@@ -47,9 +54,11 @@ static attention_scratch lay_out_attention(um_dtype dtype, int64_t length, int64
     int64_t score_words = STRIP_ROWS * scratch.padded_length;
     int64_t sum_words = TILE_ROWS * PANEL_COLS;
 
-    scratch.bytes = (size_t)(k_words + v_words + score_words + sum_words) * 4;
+    scratch.bytes = sizeof(*scratch.packed) +
+                    (size_t)(k_words + v_words + score_words + sum_words) * sizeof(*scratch.k);
     if (block) {
-        scratch.k = block;
+        scratch.packed = block;
+        scratch.k = (uint32_t *)(scratch.packed + 1);
         scratch.v = scratch.k + k_words;
         scratch.scores = (float *)(scratch.v + v_words);
         scratch.sums = scratch.scores + score_words;
@@ -106,19 +115,27 @@ static void pack_v_panel(const um_attention_args *args, const umi_attention_unit
     }
 }
 
-static void attention_pack(const um_attention_args *args, const umi_attention_unit *unit,
-                           void *block)
+/* Packs K and V of the unit's (sequence, KV head) unless the thread's last unit was of the same. */
+static void pack_keys(const um_attention_args *args, const umi_attention_unit *unit,
+                      const attention_scratch *scratch)
 {
     um_dtype dtype = args->q->dtype;
     int64_t dim = args->head_dim, k_words = umi_pack_words(dtype, dim) * PANEL_COLS;
     int64_t v_words = umi_pack_words(dtype, unit->length) * PANEL_COLS;
-    attention_scratch scratch = lay_out_attention(dtype, unit->length, dim, block);
 
+    if (scratch->packed->first == unit->first && scratch->packed->kv_head == unit->kv_head)
+        return;
     for (int64_t p = 0; p < panels_of(unit->length); p++)
-        pack_k_panel(args, unit, p, scratch.k + p * k_words);
-    memset(scratch.v, 0, (size_t)(panels_of(dim) * v_words) * 4);
+        pack_k_panel(args, unit, p, scratch->k + p * k_words);
+    memset(scratch->v, 0, (size_t)(panels_of(dim) * v_words) * 4);
     for (int64_t p = 0; p < panels_of(dim); p++)
-        pack_v_panel(args, unit, p, scratch.v + p * v_words);
+        pack_v_panel(args, unit, p, scratch->v + p * v_words);
+    *scratch->packed = (attention_packed){.first = unit->first, .kv_head = unit->kv_head};
+}
+
+static void attention_begin(void *block)
+{
+    ((attention_packed *)block)->first = -1;
 }
 
 /* scores -> exp(scale * score - max), in place as f32 or bf16; returns their sum, taken before the
@@ -219,6 +236,7 @@ static void attention(const um_attention_args *args, const umi_attention_unit *u
         lay_out_attention(args->q->dtype, unit->length, args->head_dim, block);
     int64_t group = args->heads / args->kv_heads;
 
+    pack_keys(args, unit, &scratch);
     for (int64_t h = unit->kv_head * group; h < (unit->kv_head + 1) * group; h++) {
         float totals[STRIP_ROWS];
 

@@ -30,15 +30,13 @@ typedef struct umi_cpu {
 typedef struct linear_run {
     const umi_cpu *cpu;
     umi_linear_job job;
-    int64_t units;
 } linear_run;
 
-static void linear_share(void *context, int32_t index, int32_t count)
+static void linear_item(void *context, int32_t worker, int64_t unit)
 {
     const linear_run *run = context;
 
-    run->cpu->kernels->linear(&run->job, umi_share(run->units, index, count),
-                              umi_share(run->units, index + 1, count), run->cpu->scratch[index]);
+    run->cpu->kernels->linear(&run->job, unit, run->cpu->scratch[worker]);
 }
 
 /* Few panels do not divide evenly between threads: more row chunks do, down to 48 rows each. */
@@ -64,8 +62,7 @@ static void run_linear(const umi_cpu *cpu, umi_linear_job job)
     linear_run run = {.cpu = cpu, .job = job};
 
     run.job.row_chunks = choose_row_chunks(job.rows, panels, umi_pool_threads(cpu->pool));
-    run.units = panels * run.job.row_chunks;
-    umi_pool_run(cpu->pool, linear_share, &run);
+    umi_pool_run(cpu->pool, panels * run.job.row_chunks, linear_item, &run);
 }
 
 static um_status cpu_linear(um_backend *backend, const um_linear_args *args, um_err *err)
@@ -100,6 +97,8 @@ static void cpu_weight_destroy(um_backend *backend, um_weight *weight)
 
 /* ---- row-wise ------------------------------------------------------------------------------- */
 
+#define ROWS_PER_ITEM 8
+
 typedef struct rowwise_run {
     const umi_cpu_kernels *kernels;
     const um_rmsnorm_args *rmsnorm; /* one of the two */
@@ -107,35 +106,36 @@ typedef struct rowwise_run {
     int64_t rows;
 } rowwise_run;
 
-static void rowwise_share(void *context, int32_t index, int32_t count)
+static void rowwise_item(void *context, int32_t worker, int64_t item)
 {
     const rowwise_run *run = context;
-    int64_t begin = umi_share(run->rows, index, count);
-    int64_t end = umi_share(run->rows, index + 1, count);
+    int64_t begin = item * ROWS_PER_ITEM;
+    int64_t end = begin + ROWS_PER_ITEM < run->rows ? begin + ROWS_PER_ITEM : run->rows;
 
+    (void)worker;
     if (run->rmsnorm)
         run->kernels->rmsnorm(run->rmsnorm, begin, end);
     else
         run->kernels->rope(run->rope, begin, end);
 }
 
+static void run_rowwise(const umi_cpu *cpu, rowwise_run run)
+{
+    run.kernels = cpu->kernels;
+    umi_pool_run(cpu->pool, (run.rows + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM, rowwise_item, &run);
+}
+
 static um_status cpu_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err *err)
 {
-    const umi_cpu *cpu = (const umi_cpu *)backend;
-    rowwise_run run = {.kernels = cpu->kernels, .rmsnorm = args, .rows = args->out->rows};
-
     (void)err;
-    umi_pool_run(cpu->pool, rowwise_share, &run);
+    run_rowwise((const umi_cpu *)backend, (rowwise_run){.rmsnorm = args, .rows = args->out->rows});
     return UM_OK;
 }
 
 static um_status cpu_rope(um_backend *backend, const um_rope_args *args, um_err *err)
 {
-    const umi_cpu *cpu = (const umi_cpu *)backend;
-    rowwise_run run = {.kernels = cpu->kernels, .rope = args, .rows = args->qkv->rows};
-
     (void)err;
-    umi_pool_run(cpu->pool, rowwise_share, &run);
+    run_rowwise((const umi_cpu *)backend, (rowwise_run){.rope = args, .rows = args->qkv->rows});
     return UM_OK;
 }
 
@@ -144,66 +144,58 @@ static um_status cpu_rope(um_backend *backend, const um_rope_args *args, um_err 
 typedef struct attention_run {
     const umi_cpu *cpu;
     const um_attention_args *args;
-    int64_t cost; /* of all units: query rows x keys */
 } attention_run;
 
-static int64_t sequence_length(const um_attention_args *args, int32_t sequence)
+static int64_t strips_of(const umi_cpu *cpu, const um_attention_args *args, int32_t sequence)
 {
-    return args->cu_seqlens[sequence + 1] - args->cu_seqlens[sequence];
+    int64_t length = args->cu_seqlens[sequence + 1] - args->cu_seqlens[sequence];
+    int64_t strip = cpu->kernels->attention_strip(length);
+
+    return (length + strip - 1) / strip;
 }
 
-/* The strips of one (sequence, KV head) whose start lies in [begin, end) on the scale of costs;
- * returns the cost behind them. K and V are packed for the first of them. */
-static int64_t attend_head(const attention_run *run, umi_attention_unit unit, int64_t at,
-                           int64_t begin, int64_t end, void *scratch)
+/* Items run through the strips of a (sequence, KV head), then KV heads, then sequences. */
+static umi_attention_unit find_unit(const attention_run *run, int64_t item)
 {
-    const umi_cpu_kernels *kernels = run->cpu->kernels;
-    int64_t strip = kernels->attention_strip(unit.length);
-    bool packed = false;
+    const um_attention_args *args = run->args;
+    umi_attention_unit unit = {0};
+    int64_t strips, strip;
+    int32_t s = 0;
 
-    for (unit.row = 0; unit.row < unit.length; unit.row += strip) {
-        int64_t left = unit.length - unit.row;
-
-        unit.rows = left < strip ? left : strip;
-        if (at >= begin && at < end) {
-            if (!packed)
-                kernels->attention_pack(run->args, &unit, scratch);
-            packed = true;
-            kernels->attention(run->args, &unit, scratch);
-        }
-        at += unit.rows * unit.length;
-    }
-    return at;
+    for (strips = strips_of(run->cpu, args, s); item >= strips * args->kv_heads;
+         strips = strips_of(run->cpu, args, ++s))
+        item -= strips * args->kv_heads;
+    unit.first = args->cu_seqlens[s];
+    unit.length = args->cu_seqlens[s + 1] - unit.first;
+    unit.kv_head = (int32_t)(item / strips);
+    strip = run->cpu->kernels->attention_strip(unit.length);
+    unit.row = item % strips * strip;
+    unit.rows = unit.length - unit.row < strip ? unit.length - unit.row : strip;
+    return unit;
 }
 
-static void attention_share(void *context, int32_t index, int32_t count)
+static void attention_item(void *context, int32_t worker, int64_t item)
 {
     const attention_run *run = context;
-    const um_attention_args *args = run->args;
-    int64_t begin = umi_share(run->cost, index, count);
-    int64_t end = umi_share(run->cost, index + 1, count);
-    int64_t at = 0;
+    umi_attention_unit unit = find_unit(run, item);
 
-    for (int32_t s = 0; s < args->sequence_count; s++)
-        for (int32_t h = 0; h < args->kv_heads; h++)
-            at = attend_head(run,
-                             (umi_attention_unit){.first = args->cu_seqlens[s],
-                                                  .length = sequence_length(args, s),
-                                                  .kv_head = h},
-                             at, begin, end, run->cpu->scratch[index]);
+    run->cpu->kernels->attention(run->args, &unit, run->cpu->scratch[worker]);
 }
 
 static um_status cpu_attention(um_backend *backend, const um_attention_args *args, um_err *err)
 {
     const umi_cpu *cpu = (const umi_cpu *)backend;
     attention_run run = {.cpu = cpu, .args = args};
+    int64_t items = 0;
 
     if (args->head_dim > UMI_HEAD_DIM_MAX)
         return um_fail(err, UM_E_UNSUPPORTED, "attention heads have %d dimensions; at most %d",
                        args->head_dim, UMI_HEAD_DIM_MAX);
+    for (int32_t t = 0; t < umi_pool_threads(cpu->pool); t++)
+        cpu->kernels->attention_begin(cpu->scratch[t]);
     for (int32_t s = 0; s < args->sequence_count; s++)
-        run.cost += sequence_length(args, s) * sequence_length(args, s) * args->kv_heads;
-    umi_pool_run(cpu->pool, attention_share, &run);
+        items += strips_of(cpu, args, s) * args->kv_heads;
+    umi_pool_run(cpu->pool, items, attention_item, &run);
     return UM_OK;
 }
 
@@ -216,14 +208,13 @@ typedef struct score_run {
     int64_t rows;
 } score_run;
 
-static void score_share(void *context, int32_t index, int32_t count)
+static void score_item(void *context, int32_t worker, int64_t row)
 {
     const score_run *run = context;
-    int64_t end = umi_share(run->rows, index + 1, count);
 
-    for (int64_t r = umi_share(run->rows, index, count); r < end; r++)
-        run->cpu->kernels->scan(run->args, run->first + r,
-                                run->cpu->ref.tile + r * run->args->vocab);
+    (void)worker;
+    run->cpu->kernels->scan(run->args, run->first + row,
+                            run->cpu->ref.tile + row * run->args->vocab);
 }
 
 static um_status cpu_score(um_backend *backend, const um_score_args *args, um_err *err)
@@ -248,45 +239,40 @@ static um_status cpu_score(um_backend *backend, const um_score_args *args, um_er
                                          .out = cpu->ref.tile,
                                          .out_stride = args->vocab,
                                          .out_dtype = UM_F32});
-        umi_pool_run(cpu->pool, score_share, &run);
+        umi_pool_run(cpu->pool, run.rows, score_item, &run);
     }
     return UM_OK;
 }
 
 /* ---- peak ----------------------------------------------------------------------------------- */
 
-#define PEAK_ITERATIONS 100000              /* about half a millisecond a sample */
-#define PEAK_READ_BYTES ((size_t)256 << 20) /* beyond any last-level cache of two to 64 cores */
+#define PEAK_ITERATIONS 100000              /* about half a millisecond */
+#define PEAK_READ_BYTES ((size_t)256 << 20) /* beyond the last-level caches of today */
+#define PEAK_READ_ITEMS 64                  /* of 4 MiB */
 
 typedef struct peak_run {
     const umi_cpu_kernels *kernels;
     double (*loop)(int64_t iterations); /* NULL: read instead */
     const float *data;
-    int64_t count;
-    double work; /* of thread 0; all do the same */
+    int64_t items;
 } peak_run;
 
-static void peak_share(void *context, int32_t index, int32_t count)
+static void peak_item(void *context, int32_t worker, int64_t item)
 {
-    peak_run *run = context;
-    double work;
+    const peak_run *run = context;
+    int64_t count = (int64_t)(PEAK_READ_BYTES / sizeof(float)) / run->items;
+    volatile double sink; /* keeps the work */
 
-    if (run->loop) {
-        work = run->loop(PEAK_ITERATIONS);
-    } else {
-        int64_t begin = umi_share(run->count, index, count);
-        int64_t end = umi_share(run->count, index + 1, count);
-        volatile double sink = run->kernels->read(run->data + begin, end - begin);
-
-        (void)sink;
-        work = (double)run->count * sizeof(float) / count;
-    }
-    if (index == 0)
-        run->work = work;
+    (void)worker;
+    if (run->loop)
+        sink = run->loop(PEAK_ITERATIONS);
+    else
+        sink = run->kernels->read(run->data + item * count, count);
+    (void)sink;
 }
 
-/* The best rate of all threads together that a sample reached within `seconds`. */
-static double best_rate(const umi_cpu *cpu, peak_run *run, double seconds)
+/* The best rate of all threads together that a sample of `work` reached within `seconds`. */
+static double best_rate(const umi_cpu *cpu, peak_run *run, double work, double seconds)
 {
     const um_clock *clock = um_clock_system();
     uint64_t start = um_clock_now_ns(clock), now = start;
@@ -296,35 +282,40 @@ static double best_rate(const umi_cpu *cpu, peak_run *run, double seconds)
         uint64_t begin = now;
         double rate;
 
-        umi_pool_run(cpu->pool, peak_share, run);
+        umi_pool_run(cpu->pool, run->items, peak_item, run);
         now = um_clock_now_ns(clock);
-        rate = run->work * umi_pool_threads(cpu->pool) / ((double)(now - begin) * 1e-9);
+        rate = work / ((double)(now - begin) * 1e-9);
         best = rate > best ? rate : best;
     } while ((double)(now - start) * 1e-9 < seconds);
     return best;
 }
 
+static double best_flops(const umi_cpu *cpu, double (*loop)(int64_t iterations), double seconds)
+{
+    /* Two items a thread: one that is late costs half of a sample. */
+    peak_run run = {.kernels = cpu->kernels, .loop = loop};
+
+    run.items = 2 * umi_pool_threads(cpu->pool);
+    return best_rate(cpu, &run, loop(PEAK_ITERATIONS) * (double)run.items, seconds);
+}
+
 static um_status cpu_measure_peak(um_backend *backend, double seconds, um_peak *out, um_err *err)
 {
     const umi_cpu *cpu = (const umi_cpu *)backend;
-    peak_run run = {.kernels = cpu->kernels};
+    peak_run run = {.kernels = cpu->kernels, .items = PEAK_READ_ITEMS};
     float *data = um_mem_alloc_aligned(PEAK_READ_BYTES);
 
     if (!data)
         return um_fail(err, UM_E_NOMEM, "no memory for %zu bytes to read", PEAK_READ_BYTES);
-    run.count = (int64_t)(PEAK_READ_BYTES / sizeof(float));
-    for (int64_t i = 0; i < run.count; i += 1024)
+    for (size_t i = 0; i < PEAK_READ_BYTES / sizeof(float); i += 1024)
         data[i] = 1.0f; /* pages must exist: untouched ones are all the same zero page */
     run.data = data;
-    out->read_bytes = best_rate(cpu, &run, seconds / 3);
+    out->read_bytes = best_rate(cpu, &run, (double)PEAK_READ_BYTES, seconds / 3);
     um_mem_free_aligned(data, PEAK_READ_BYTES);
-    run.loop = cpu->kernels->peak_f32;
-    out->f32_flops = best_rate(cpu, &run, seconds / 3);
-    out->bf16_flops = out->f32_flops;
-    if (cpu->kernels->peak_bf16) {
-        run.loop = cpu->kernels->peak_bf16;
-        out->bf16_flops = best_rate(cpu, &run, seconds / 3);
-    }
+    out->f32_flops = best_flops(cpu, cpu->kernels->peak_f32, seconds / 3);
+    out->bf16_flops = cpu->kernels->peak_bf16
+                          ? best_flops(cpu, cpu->kernels->peak_bf16, seconds / 3)
+                          : out->f32_flops;
     return UM_OK;
 }
 

@@ -1,10 +1,11 @@
 /*
- * What one instruction-set level offers: a table of kernels over ranges of work, filled by
+ * What one instruction-set level offers: a table of kernels over units of work, filled by
  * cpu_avx512bf16.c, cpu_avx512.c, cpu_avx2.c and cpu_portable.c from the same *_impl.h texts.
- * cpu_backend.c splits the work between threads and hands each a range and its own scratch.
+ * cpu_backend.c splits the work into units, which the threads of the pool take, each with scratch
+ * memory of its own.
  *
  * Batch invariance rests on these rules: an output element is summed over K in one accumulator,
- * in order; ranges, row chunks and tiles only decide who computes an element and when.
+ * in order; units, row chunks and tiles only decide who computes an element and when.
  */
 #ifndef UM_KERNELS_CPU_KERNELS_H
 #define UM_KERNELS_CPU_KERNELS_H
@@ -59,18 +60,17 @@ typedef struct umi_attention_unit {
 typedef struct umi_cpu_kernels {
     const char *name; /* "avx512bf16" */
     int32_t panel_cols;
-    /* Units [begin, end) of (panels of cols) * row_chunks; scratch of UMI_ROW_CHUNK *
-     * UMI_PANEL_COLS_MAX floats. */
-    void (*linear)(const umi_linear_job *job, int64_t begin, int64_t end, float *scratch);
+    /* Unit of (panels of cols) * row_chunks; scratch of UMI_ROW_CHUNK * UMI_PANEL_COLS_MAX floats. */
+    void (*linear)(const umi_linear_job *job, int64_t unit, float *scratch);
+    /* Rows [begin, end). */
     void (*rmsnorm)(const um_rmsnorm_args *args, int64_t begin, int64_t end);
     void (*rope)(const um_rope_args *args, int64_t begin, int64_t end);
     /* Scratch that attention needs for sequences of that length, in bytes. */
     size_t (*attention_bytes)(int64_t sequence_max, int32_t head_dim);
     /* Rows of a unit for sequences of that length. */
     int64_t (*attention_strip)(int64_t length);
-    /* Packs K and V of (sequence, KV head) into scratch, for the units that follow. */
-    void (*attention_pack)(const um_attention_args *args, const umi_attention_unit *unit,
-                           void *scratch);
+    /* Before a call's first unit, for every thread's scratch: it holds no packed K and V yet. */
+    void (*attention_begin)(void *scratch);
     void (*attention)(const um_attention_args *args, const umi_attention_unit *unit, void *scratch);
     /* Token and confidence of row `row` from W h + b [vocab], which it overwrites. */
     void (*scan)(const um_score_args *args, int64_t row, float *logits);

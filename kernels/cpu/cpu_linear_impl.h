@@ -251,14 +251,12 @@ static void linear_unit(const umi_linear_job *job, int64_t panel, int64_t row, i
     }
 }
 
-static void linear(const umi_linear_job *job, int64_t begin, int64_t end, float *scratch)
+static void linear(const umi_linear_job *job, int64_t unit, float *scratch)
 {
-    for (int64_t unit = begin; unit < end; unit++) {
-        int64_t chunk = unit % job->row_chunks;
+    int64_t chunk = unit % job->row_chunks;
 
-        linear_unit(job, unit / job->row_chunks, job->rows * chunk / job->row_chunks,
-                    job->rows * (chunk + 1) / job->row_chunks, scratch);
-    }
+    linear_unit(job, unit / job->row_chunks, job->rows * chunk / job->row_chunks,
+                job->rows * (chunk + 1) / job->row_chunks, scratch);
 }
 
 #endif

@@ -54,14 +54,16 @@ static void convert(const um_tensor *part, int64_t row, int64_t k, int64_t count
     }
 }
 
-static void pack_panel(const pack_job *job, int64_t panel)
+static void pack_panel(void *context, int32_t worker, int64_t panel)
 {
+    const pack_job *job = context;
     umi_cpu_weight *weight = job->weight;
     um_dtype dtype = weight->base.dtype;
     int64_t block = umi_stage_elements(dtype);
     uint32_t *to = (uint32_t *)weight->panels + panel * weight->panel_bytes / 4;
     umi_stage stage = {0}; /* padding columns and the odd half of a last pair stay zero */
 
+    (void)worker;
     for (int64_t k = 0; k < weight->base.in; k += block) {
         int64_t left = weight->base.in - k, count = left < block ? left : block;
 
@@ -77,15 +79,6 @@ static void pack_panel(const pack_job *job, int64_t panel)
         umi_turn_stage(&stage, umi_pack_words(dtype, count), to, job->panel_cols);
         to += umi_pack_words(dtype, count) * job->panel_cols;
     }
-}
-
-static void pack_share(void *context, int32_t index, int32_t count)
-{
-    const pack_job *job = context;
-    int64_t end = umi_share(job->weight->panel_count, index + 1, count);
-
-    for (int64_t panel = umi_share(job->weight->panel_count, index, count); panel < end; panel++)
-        pack_panel(job, panel);
 }
 
 static void pack_bias(const pack_job *job)
@@ -160,7 +153,7 @@ um_status umi_cpu_weight_create(const umi_cpu_kernels *kernels, umi_pool *pool,
     job.weight = weight;
     if (weight->bias)
         pack_bias(&job);
-    umi_pool_run(pool, pack_share, &job);
+    umi_pool_run(pool, weight->panel_count, pack_panel, &job);
     *out = &weight->base;
     return UM_OK;
 }

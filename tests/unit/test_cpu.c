@@ -83,25 +83,25 @@ static void isa_caps_the_level_or_is_an_error(void)
 
 /* ---- pool ----------------------------------------------------------------------------------- */
 
-enum { THREADS = 4, RUNS = 2000 };
+enum { THREADS = 4, ITEMS = 23, RUNS = 2000 };
 
 typedef struct pool_job {
-    int32_t seen[THREADS]; /* written by its worker only: the pool orders it for everybody */
-    int32_t round;         /* written before a run, read in it */
+    int32_t seen[ITEMS]; /* written by whoever has the item: the pool orders it for everybody */
+    int32_t round;       /* written before a run, read in it */
     _Atomic int32_t wrong;
 } pool_job;
 
-static void count_visit(void *context, int32_t index, int32_t count)
+static void count_visit(void *context, int32_t worker, int64_t item)
 {
     pool_job *job = context;
 
-    if (count != THREADS || job->seen[index] != job->round)
+    if (worker < 0 || worker >= THREADS || job->seen[item] != job->round)
         atomic_fetch_add(&job->wrong, 1);
-    job->seen[index]++;
+    job->seen[item]++;
 }
 
 /* Data races would show under ThreadSanitizer: nothing but the pool orders these accesses. */
-static void every_worker_runs_once_per_run_and_sees_what_came_before(void)
+static void every_item_is_done_once_per_run_and_sees_what_came_before(void)
 {
     pool_job job = {0};
     um_err err = {0};
@@ -110,10 +110,26 @@ static void every_worker_runs_once_per_run_and_sees_what_came_before(void)
     UM_CHECK_OK(umi_pool_create(THREADS, &pool, &err), err);
     UM_CHECK_INT(umi_pool_threads(pool), THREADS);
     for (job.round = 0; job.round < RUNS; job.round++)
-        umi_pool_run(pool, count_visit, &job);
-    for (int i = 0; i < THREADS; i++)
+        umi_pool_run(pool, ITEMS, count_visit, &job);
+    for (int i = 0; i < ITEMS; i++)
         UM_CHECK_INT(job.seen[i], RUNS);
     UM_CHECK_INT(atomic_load(&job.wrong), 0);
+    umi_pool_destroy(pool);
+}
+
+static void any_number_of_items_is_done(void)
+{
+    um_err err = {0};
+    umi_pool *pool;
+
+    UM_CHECK_OK(umi_pool_create(THREADS, &pool, &err), err);
+    for (int64_t items = 0; items <= ITEMS; items++) {
+        pool_job job = {0};
+
+        umi_pool_run(pool, items, count_visit, &job);
+        for (int64_t i = 0; i < ITEMS; i++)
+            UM_CHECK_INT(job.seen[i], i < items);
+    }
     umi_pool_destroy(pool);
 }
 
@@ -122,20 +138,46 @@ static void sleep_ms(long ms)
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
-/* Pauses around the length of the spin, so that runs meet workers that spin, that are falling
- * asleep and that sleep: a lost wake-up would hang until the time limit. */
-static void no_wake_up_is_lost_while_workers_fall_asleep(void)
+/* The first item to start waits until every other one is done: only if idle workers take over the
+ * rest of a stuck worker's range does the run end before the test's time limit. */
+static void wait_for_the_others(void *context, int32_t worker, int64_t item)
 {
-    pool_job job = {0};
+    _Atomic int32_t *done = context;
+
+    (void)worker;
+    if (item == 0)
+        while (atomic_load(done) < ITEMS - 1)
+            sleep_ms(1);
+    atomic_fetch_add(done, 1);
+}
+
+static void a_stuck_worker_holds_up_one_item_only(void)
+{
+    _Atomic int32_t done = 0;
     um_err err = {0};
     umi_pool *pool;
 
     UM_CHECK_OK(umi_pool_create(THREADS, &pool, &err), err);
-    for (job.round = 0; job.round < 1000; job.round++) {
-        umi_pool_run(pool, count_visit, &job);
-        nanosleep(&(struct timespec){.tv_nsec = job.round * 1500}, NULL);
+    umi_pool_run(pool, ITEMS, wait_for_the_others, &done);
+    UM_CHECK_INT(atomic_load(&done), ITEMS);
+    umi_pool_destroy(pool);
+}
+
+/* Pauses around the length of the spin, so that runs meet workers that spin, that are falling
+ * asleep and that sleep: a lost wake-up would leave item 0 waiting until the time limit. */
+static void no_wake_up_is_lost_while_workers_fall_asleep(void)
+{
+    um_err err = {0};
+    umi_pool *pool;
+
+    UM_CHECK_OK(umi_pool_create(2, &pool, &err), err);
+    for (int i = 0; i < 1000; i++) {
+        _Atomic int32_t done = 0;
+
+        umi_pool_run(pool, ITEMS, wait_for_the_others, &done);
+        UM_CHECK_INT(atomic_load(&done), ITEMS);
+        nanosleep(&(struct timespec){.tv_nsec = i * 1500}, NULL);
     }
-    UM_CHECK_INT(atomic_load(&job.wrong), 0);
     umi_pool_destroy(pool);
 }
 
@@ -155,28 +197,12 @@ static void an_idle_pool_uses_no_cpu(void)
     double before;
 
     UM_CHECK_OK(umi_pool_create(THREADS, &pool, &err), err);
-    umi_pool_run(pool, count_visit, &job);
+    umi_pool_run(pool, ITEMS, count_visit, &job);
     sleep_ms(300); /* far beyond the spin, also on a loaded machine */
     before = cpu_seconds();
     sleep_ms(300);
     UM_CHECK(cpu_seconds() - before < 0.01);
     umi_pool_destroy(pool);
-}
-
-static void shares_are_contiguous_and_cover_everything(void)
-{
-    static const int64_t totals[] = {0, 1, 2, 3, 7, 8, 1000, INT64_MAX / 2};
-
-    for (size_t t = 0; t < UM_COUNT_OF(totals); t++)
-        for (int32_t count = 1; count < 9; count++) {
-            UM_CHECK_INT(umi_share(totals[t], 0, count), 0);
-            UM_CHECK_INT(umi_share(totals[t], count, count), totals[t]);
-            for (int32_t i = 0; i < count; i++) {
-                int64_t size = umi_share(totals[t], i + 1, count) - umi_share(totals[t], i, count);
-
-                UM_CHECK(size >= totals[t] / count && size <= totals[t] / count + 1);
-            }
-        }
 }
 
 /* ---- memory runs out ------------------------------------------------------------------------ */
@@ -233,12 +259,13 @@ static const um_test tests[] = {
     {"level names parse to themselves and others do not",
      level_names_parse_to_themselves_and_others_do_not, 0},
     {"isa caps the level or is an error", isa_caps_the_level_or_is_an_error, 0},
-    {"every worker runs once per run and sees what came before",
-     every_worker_runs_once_per_run_and_sees_what_came_before, 0},
+    {"every item is done once per run and sees what came before",
+     every_item_is_done_once_per_run_and_sees_what_came_before, 0},
+    {"any number of items is done", any_number_of_items_is_done, 0},
+    {"a stuck worker holds up one item only", a_stuck_worker_holds_up_one_item_only, 0},
     {"no wake-up is lost while workers fall asleep", no_wake_up_is_lost_while_workers_fall_asleep,
      0},
     {"an idle pool uses no CPU", an_idle_pool_uses_no_cpu, 0},
-    {"shares are contiguous and cover everything", shares_are_contiguous_and_cover_everything, 0},
     {"every failed allocation is reported", every_failed_allocation_is_reported, 0},
 };
 UM_TEST_MAIN(tests)
