@@ -20,5 +20,9 @@ const um_clock *um_clock_system(void)
 
 int64_t um_clock_unix_seconds(void)
 {
-    return (int64_t)time(NULL);
+    struct timespec now;
+
+    /* not time(): it may lag by a tick, and then say the second before */
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec;
 }
