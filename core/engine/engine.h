@@ -69,7 +69,8 @@ um_status um_engine_start(um_engine *engine, um_err *err);
 um_status um_engine_turn(um_engine *engine);
 
 /* Any thread. UM_E_QUEUE_FULL, UM_E_DRAINING, UM_E_OVERLOADED (no memory), UM_E_ENGINE (failed).
- * Parameters are those of um_params_resolve for this prompt; ids lie in the vocabulary. */
+ * Parameters are those of um_params_resolve for this prompt; ids lie in the vocabulary. Where
+ * another thread takes events, one of this id may come before the call returns. */
 um_status um_engine_submit(um_engine *engine, const um_submission *submission, uint64_t *id,
                            um_err *err);
 /* All or none: `count` submissions that belong together take `count` places. */
