@@ -2,6 +2,7 @@
 import re
 
 import pytest
+import tokenizers
 
 from unmask_server import TEXT, text
 
@@ -25,7 +26,6 @@ def test_prompts_are_answered_in_order_as_if_alone(shared):
 
 
 def test_ids_are_the_same_prompt_as_their_text(shared, checkpoint):
-    import tokenizers
     tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     ids = tokenizer.encode("The sun and the water").ids
     by_text, by_ids = shared.text(prompt="The sun and the water"), shared.text(prompt=ids)
