@@ -14,7 +14,8 @@
 
 #include "core/base/mem.h"
 
-#define SPIN_PAUSES 20000
+#define SPIN_PAUSES 20000 /* before a worker sleeps */
+#define YIELD_PAUSES 1000 /* before the caller gives its core away */
 #define CACHE_LINE 64
 
 /* The gate: run number in the high half, then the open bit, then the count of workers inside. */
@@ -156,10 +157,12 @@ static void close_gate(umi_pool *pool)
 
     atomic_fetch_and_explicit(&pool->gate, ~GATE_OPEN, memory_order_relaxed);
     while (atomic_load_explicit(&pool->gate, memory_order_acquire) & GATE_INSIDE) {
-        if (pauses++ < SPIN_PAUSES)
+        if (pauses < YIELD_PAUSES) {
+            pauses++;
             pause_cpu();
-        else
+        } else {
             sched_yield();
+        }
     }
 }
 
