@@ -60,8 +60,20 @@ static um_status require_bool(const um_json *config, const char *key, bool wante
     return status;
 }
 
+/* A key that asks for a computation which we do not have, whatever its value. */
+static um_status require_null(const um_json *config, const char *key, um_err *err)
+{
+    um_json_kind kind = um_json_kind_of(um_json_member(config, key));
+
+    if (kind == UM_JSON_NULL)
+        return UM_OK;
+    return um_fail_field(err, UM_E_UNSUPPORTED, key, "%s is %s; only null is supported", key,
+                         um_json_kind_name(kind));
+}
+
 /* What our forward pass has no other form of. rope_full_precision is not among them: it tells the
- * reference to rotate in float32, which we always do. */
+ * reference to rotate in float32, which we always do. rope_scaling is no key of the authors' class;
+ * who writes it expects other angles than ours. */
 static um_status check_supported(const um_json *config, um_err *err)
 {
     um_status status = require_text(config, "block_type", "llama", "sequential", err);
@@ -72,6 +84,8 @@ static um_status check_supported(const um_json *config, um_err *err)
         status = require_bool(config, "layer_norm_with_affine", true, true, err);
     if (status == UM_OK)
         status = require_bool(config, "rope", true, false, err);
+    if (status == UM_OK)
+        status = require_null(config, "rope_scaling", err);
     if (status == UM_OK)
         status = require_bool(config, "alibi", false, false, err);
     return status;

@@ -172,6 +172,7 @@ static void aliases_and_nulls_resolve(void)
         {"\"embedding_size\":60000", FIELD(vocab), 50257},
         {"\"block_group_size\":4", FIELD(block_group), 4},
         {"\"max_sequence_length\":2048", FIELD(context_max), 2048},
+        {"\"rope_scaling\":null", FIELD(context_max), 1024},
     };
 
     for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
@@ -226,6 +227,9 @@ static void what_cannot_be_served_is_refused_by_key_and_value(void)
         {"\"layer_norm_with_affine\":false", "layer_norm_with_affine", "false"},
         {"\"rope\":false", "rope is false", "true"},
         {"\"rope\":null", "rope is false", "true"},
+        {"\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2.0}", "rope_scaling is an object",
+         "only null"},
+        {"\"rope_scaling\":2.0", "rope_scaling is a number", "only null"},
         {"\"alibi\":true", "alibi is true", "false"},
         {"\"activation_type\":\"swiglu\"", "activation_type", "swiglu"},
         {"\"activation_type\":null", "activation_type", "swiglu"},
