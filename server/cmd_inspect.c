@@ -9,7 +9,6 @@
 #include "core/base/json.h"
 #include "core/model/model.h"
 #include "core/text/chat_template.h"
-#include "core/text/utf8.h"
 #include "server/commands.h"
 
 typedef struct inspection {
@@ -131,22 +130,11 @@ static void write_text(const inspection *found, um_buf *out)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-/* Messages quote the checkpoint and are cut to fit, perhaps inside a character. */
-static void string(um_buf *out, const char *text, size_t length)
-{
-    um_buf valid = {0};
-
-    um_utf8_append_lossy(&valid, text, length);
-    um_json_append_string(out, um_buf_view(&valid), valid.length);
-    out->failed |= valid.failed;
-    um_buf_deinit(&valid);
-}
-
 static void member_text(um_buf *out, const char *key, const char *value)
 {
     um_buf_printf(out, ",\"%s\":", key);
     if (value)
-        string(out, value, strlen(value));
+        um_json_append_string(out, value, strlen(value));
     else
         um_buf_text(out, "null");
 }
@@ -177,7 +165,7 @@ static void write_config_json(const um_model_config *c, um_buf *out)
 static void write_defaults_json(const um_model_defaults *defaults, um_buf *out)
 {
     um_buf_text(out, ",\"defaults\":{\"algorithm\":");
-    string(out, defaults->algorithm, strlen(defaults->algorithm));
+    um_json_append_string(out, defaults->algorithm, strlen(defaults->algorithm));
     member_int(out, "block_length", defaults->block_length);
     member_int(out, "steps_per_block", defaults->steps_per_block);
     member_int(out, "max_tokens", defaults->max_tokens);
@@ -192,7 +180,7 @@ static void write_lines_json(const char *text, um_buf *out)
         size_t length = strcspn(line, "\n");
 
         um_buf_text(out, line == text ? "" : ",");
-        string(out, line, length);
+        um_json_append_string(out, line, length);
         line += length + (line[length] == '\n');
     }
     um_buf_char(out, ']');

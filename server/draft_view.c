@@ -3,7 +3,7 @@
 #include <string.h>
 #include <wchar.h>
 
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 #define MASK_TEXT "\xe2\x96\x91" /* U+2591 LIGHT SHADE */
 #define DIM "\x1b[2m"

@@ -48,47 +48,9 @@ const um_http_error *um_http_error_find(um_status status)
     return &table[UM_COUNT_OF(table) - 1];
 }
 
-/* Length of the valid UTF-8 sequence at `text`, 0 when it is none (overlong forms, surrogates). */
-static size_t sequence_length(const unsigned char *text, size_t left)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = text[0] < 0x80   ? 1
-                    : text[0] < 0xc2 ? 0
-                    : text[0] < 0xe0 ? 2
-                    : text[0] < 0xf0 ? 3
-                    : text[0] < 0xf5 ? 4
-                                     : 0;
-    uint32_t point;
-
-    if (length <= 1 || length > left)
-        return length <= left ? length : 0;
-    point = text[0] & (0x7fu >> length);
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        point = point << 6 | (text[i] & 0x3fu);
-    }
-    if (point < smallest[length] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000))
-        return 0;
-    return length;
-}
-
-/* Messages may be cut inside a character, or quote what a client sent. */
 static void append_text(um_buf *out, const char *text)
 {
-    um_buf valid = {0};
-    size_t left = strlen(text);
-
-    while (left > 0) {
-        size_t length = sequence_length((const unsigned char *)text, left);
-
-        um_buf_append(&valid, length ? text : "?", length ? length : 1);
-        text += length ? length : 1;
-        left -= length ? length : 1;
-    }
-    um_json_append_string(out, um_buf_view(&valid), valid.length);
-    out->failed = out->failed || um_buf_failed(&valid);
-    um_buf_deinit(&valid);
+    um_json_append_string(out, text, strlen(text));
 }
 
 static void append_text_or_null(um_buf *out, const char *text)

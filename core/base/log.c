@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/utf8.h"
+
 #define LINE_BYTES 2048
 
 static _Atomic int log_level = UM_LOG_INFO;
@@ -48,11 +50,10 @@ void um_log(um_log_level level, const char *event, const char *format, ...)
     va_start(arguments, format);
     n = vsnprintf(line + used, sizeof(line) - used - 1, format, arguments);
     va_end(arguments);
-    if (n > 0)
-        used += (size_t)n < sizeof(line) - used - 1 ? (size_t)n : sizeof(line) - used - 2;
-    for (size_t i = 0; i < used; i++)
-        if (line[i] == '\n' || line[i] == '\r')
-            line[i] = ' '; /* one event is one line, whatever a message holds */
+    if (n < 0)
+        line[used] = '\0';
+    um_utf8_make_printable(line); /* one event is one line, whatever a message holds */
+    used = strlen(line);
     line[used++] = '\n';
     if (write(STDERR_FILENO, line, used) < 0)
         return; /* nowhere left to complain */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 static const struct {
     um_status status;
     const char *name;
@@ -42,9 +44,11 @@ um_status um_fail_at(um_err *err, um_status status, const char *file, int line, 
     err->file = file;
     err->line = line;
     snprintf(err->field, sizeof(err->field), "%s", field);
+    um_utf8_make_printable(err->field);
     va_start(arguments, format);
     vsnprintf(err->message, sizeof(err->message), format, arguments);
     va_end(arguments);
+    um_utf8_make_printable(err->message);
     return status;
 }
 
@@ -62,6 +66,7 @@ um_status um_err_prefix(um_err *err, um_status status, const char *format, ...)
     err->status = status;
     if (snprintf(err->message, sizeof(err->message), "%s: %s", prefix, message) < 0)
         memcpy(err->message, message, sizeof(message));
+    um_utf8_make_printable(err->message);
     return status;
 }
 

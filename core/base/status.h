@@ -73,9 +73,12 @@ typedef enum um_status {
 typedef struct um_err {
     um_status status;
     int line;
-    const char *file;                   /* source file, static */
-    char field[UM_ERR_FIELD_BYTES];     /* "" when no field is at fault */
-    char message[UM_ERR_MESSAGE_BYTES]; /* NUL-terminated, cut to fit */
+    const char *file; /* source file, static */
+    /* NUL-terminated and cut to fit. They may quote a client or a file: what is not printable UTF-8
+     * is replaced where they are written, so that they can go to terminals, logs and JSON as they
+     * are. */
+    char field[UM_ERR_FIELD_BYTES]; /* "" when no field is at fault */
+    char message[UM_ERR_MESSAGE_BYTES];
 } um_err;
 
 /* "UM_E_NOMEM" and "out of memory"; "UM_?" for an unknown code. Static strings. */

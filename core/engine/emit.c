@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 /* An unfinished UTF-8 sequence is at most this long. */
 #define PARTIAL_BYTES_MAX 3

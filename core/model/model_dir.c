@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/base/mem.h"
+#include "core/base/utf8.h"
 
 #define JSON_BYTES_MAX ((size_t)1 << 20)
 #define PATH_BYTES 4096
@@ -35,9 +36,7 @@ static void copy_architecture(const um_json *config, char *out, size_t bytes)
     if (um_json_kind_of(first) != UM_JSON_STRING)
         return;
     snprintf(out, bytes, "%s", um_json_string_value(first, NULL));
-    for (char *c = out; *c; c++)
-        if (*c < ' ' || *c > '~')
-            *c = '?';
+    um_utf8_make_printable(out);
 }
 
 static um_status understand_config(const um_json *config, um_model_dir *out, um_err *err)
@@ -140,6 +139,7 @@ static um_status apply_unmask_json(const um_json *root, um_model_dir *out, um_er
     out->algorithm = um_mem_strdup(algorithm);
     if (!out->algorithm)
         return um_fail(err, UM_E_NOMEM, "no memory for the algorithm's name");
+    um_utf8_make_printable(out->algorithm);
     out->defaults.algorithm = out->algorithm;
     return UM_OK;
 }

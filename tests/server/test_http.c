@@ -277,14 +277,16 @@ static void every_status_has_a_row(void)
 
 static void error_bodies_are_json_whatever_the_message(void)
 {
-    um_err err = {.status = UM_E_VALUE, .field = "a\"b"};
+    um_err err = {0};
+    char every_byte[256] = "";
     um_err parse_err = {0};
     um_buf body = {0};
     um_json *root = NULL;
     const char *text;
 
     for (int i = 1; i < 256; i++)
-        err.message[i - 1] = (char)i;
+        every_byte[i - 1] = (char)i;
+    um_fail_field(&err, UM_E_VALUE, "a\"b", "%s", every_byte);
     um_http_error_body(&err, &body);
     UM_CHECK_OK(um_json_parse(um_buf_view(&body), body.length, &root, &parse_err), parse_err);
     UM_CHECK_OK(um_json_get_string(um_json_member(root, "error"), "param", NULL, &text, &parse_err),

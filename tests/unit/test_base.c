@@ -6,6 +6,8 @@
 #include "core/base/mem.h"
 #include "tests/test.h"
 
+#include <unistd.h>
+
 static void status_names_and_texts_are_unique(void)
 {
     static const um_status all[] = {
@@ -44,6 +46,41 @@ static void errors_carry_field_and_prefix_and_are_cut_to_fit(void)
     UM_CHECK_STATUS(um_err_prefix(&err, UM_E_IO, "%s", long_text), UM_E_IO);
     UM_CHECK_INT(strlen(err.message), UM_ERR_MESSAGE_BYTES - 1);
     UM_CHECK_STATUS(um_fail(NULL, UM_E_IO, "nobody listens"), UM_E_IO);
+}
+
+/* What they quote comes from clients and files. */
+static void errors_are_printable_whatever_they_quote(void)
+{
+    um_err err = {0};
+
+    um_fail_field(&err, UM_E_VALUE, "a\x1b[2J", "\"%.3s\" is no name\n", "\x1b\xE4\xB8\xAD");
+    UM_CHECK_STR(err.field, "a?[2J");
+    UM_CHECK_STR(err.message, "\"??\" is no name ");
+    um_err_prefix(&err, UM_E_VALUE, "%s", "dir\r\n");
+    UM_CHECK_STR(err.message, "dir  : \"??\" is no name ");
+}
+
+/* The line itself goes to standard error, which the test reads back. */
+static void log_lines_are_one_printable_line(void)
+{
+    char text[4096] = "", much[3000];
+    FILE *file = tmpfile();
+    int saved = dup(STDERR_FILENO);
+    size_t length;
+
+    UM_CHECK(file && saved >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    um_log(UM_LOG_ERROR, "event", "quoted=\"%s\"", "two\nlines \x1b[31m \xFF");
+    memset(much, 'x', sizeof(much) - 1);
+    much[sizeof(much) - 1] = '\0';
+    um_log(UM_LOG_ERROR, "long", "%s", much);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(file);
+    length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    UM_CHECK(strstr(text, " error event quoted=\"two lines ?[31m ?\"\n") != NULL);
+    UM_CHECK(strstr(text, " error long xxx") != NULL);
+    UM_CHECK_INT(text[length - 1], '\n');
 }
 
 static void buf_builds_any_bytes(void)
@@ -255,6 +292,7 @@ static const um_test tests[] = {
     {"status_names_and_texts_are_unique", status_names_and_texts_are_unique, 0},
     {"errors_carry_field_and_prefix_and_are_cut_to_fit",
      errors_carry_field_and_prefix_and_are_cut_to_fit, 0},
+    {"errors_are_printable_whatever_they_quote", errors_are_printable_whatever_they_quote, 0},
     {"buf_builds_any_bytes", buf_builds_any_bytes, 0},
     {"buf_failure_is_sticky_and_keeps_what_it_had", buf_failure_is_sticky_and_keeps_what_it_had, 0},
     {"a_reserved_buf_does_not_allocate", a_reserved_buf_does_not_allocate, 0},
@@ -263,6 +301,7 @@ static const um_test tests[] = {
     {"json_is_strict", json_is_strict, 0},
     {"json_getters_check_kind_and_range", json_getters_check_kind_and_range, 0},
     {"json_files_name_the_file", json_files_name_the_file, 0},
+    {"log_lines_are_one_printable_line", log_lines_are_one_printable_line, 0},
     {"log_levels_parse", log_levels_parse, 0},
     {"mailbox_is_bounded_ordered_and_wakes_on_the_first",
      mailbox_is_bounded_ordered_and_wakes_on_the_first, 0},

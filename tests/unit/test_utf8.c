@@ -2,7 +2,7 @@
  * vectors of the Unicode standard. */
 #include "tests/test.h"
 
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 /* Independent of the tables under test: decode by arithmetic, then check what RFC 3629 says about
  * the value. Returns the length of the code point at `p`, 0 when there is no valid one. */
@@ -179,6 +179,46 @@ static void lossy_output_is_always_valid(void)
     }
 }
 
+static void printable(const char *text, const char *expected)
+{
+    char copy[64];
+
+    snprintf(copy, sizeof(copy), "%s", text);
+    um_utf8_make_printable(copy);
+    UM_CHECK_STR(copy, expected);
+}
+
+static void printable_text_keeps_characters_and_loses_controls(void)
+{
+    printable("", "");
+    printable("plain \xC3\xA9 \xF0\x9F\x99\x82\xC2\xA0!",
+              "plain \xC3\xA9 \xF0\x9F\x99\x82\xC2\xA0!");
+    printable("a\nb\tc\rd", "a b c d");
+    printable("\x1b[31mred\x7f", "?[31mred?");
+    printable("\xC2\x9B"
+              "31m",
+              "?31m"); /* U+009B: the one-character form of ESC [ */
+    printable("cut \xE4\xB8", "cut ?");
+    printable("\xFF\xC0\x80", "???");
+}
+
+static void check_printable(const uint8_t *p, size_t n)
+{
+    char text[5] = "";
+
+    memcpy(text, p, n);
+    um_utf8_make_printable(text);
+    n = strlen(text);
+    UM_CHECK_INT(um_utf8_valid_prefix(text, n), n);
+    for (size_t i = 0; i < n; i++)
+        UM_CHECK((uint8_t)text[i] >= 0x20 && text[i] != 0x7F);
+}
+
+static void printable_text_is_always_valid(void)
+{
+    each_quad(check_printable);
+}
+
 static const um_test tests[] = {
     {"valid_prefix_agrees_with_arithmetic", valid_prefix_agrees_with_arithmetic, 0},
     {"complete_prefix_holds_back_only_what_can_be_completed",
@@ -186,6 +226,9 @@ static const um_test tests[] = {
     {"complete_prefix_never_splits_a_character", complete_prefix_never_splits_a_character, 0},
     {"lossy_replaces_maximal_subparts", lossy_replaces_maximal_subparts, 0},
     {"lossy_output_is_always_valid", lossy_output_is_always_valid, 0},
+    {"printable_text_keeps_characters_and_loses_controls",
+     printable_text_keeps_characters_and_loses_controls, 0},
+    {"printable_text_is_always_valid", printable_text_is_always_valid, 0},
 };
 
 UM_TEST_MAIN(tests)

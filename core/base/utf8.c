@@ -1,4 +1,4 @@
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 #include <string.h>
 
@@ -103,6 +103,36 @@ size_t um_utf8_complete_prefix(const char *bytes, size_t length)
                                                                              : length;
     }
     return length;
+}
+
+/* U+0000..U+001F, U+007F, U+0080..U+009F in `length` bytes. */
+static bool is_control(const uint8_t *bytes, size_t length)
+{
+    if (length == 1)
+        return bytes[0] < 0x20 || bytes[0] == 0x7F;
+    return length == 2 && bytes[0] == 0xC2 && bytes[1] < 0xA0;
+}
+
+void um_utf8_make_printable(char *text)
+{
+    const uint8_t *from = (const uint8_t *)text;
+    size_t left = strlen(text);
+    char *to = text;
+
+    while (left > 0) {
+        subpart_kind kind;
+        size_t length = subpart(from, left, &kind);
+
+        if (kind == SUBPART_VALID && !is_control(from, length)) {
+            memmove(to, from, length);
+            to += length;
+        } else {
+            *to++ = *from >= '\t' && *from <= '\r' ? ' ' : '?';
+        }
+        from += length;
+        left -= length;
+    }
+    *to = '\0';
 }
 
 void um_utf8_append_lossy(um_buf *out, const char *bytes, size_t length)
