@@ -18,6 +18,9 @@ typedef struct umi_label {
 } umi_label;
 umi_label umi_labelled(const char *format, ...) UM_PRINTF(1, 2);
 
+/* The value is this very string. Strings of a body may hold U+0000, names do not. */
+bool umi_is_word(const um_json *value, const char *word);
+
 /* "`label` is a string; expected an integer" */
 um_status umi_wrong_type(const um_json *value, const char *label, const char *expected,
                          um_err *err);

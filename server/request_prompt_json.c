@@ -25,10 +25,10 @@ static const role_row roles[] = {
     {.name = "tool", .rendered = "tool", .answers_tool = true},
 };
 
-static const role_row *find_role(const char *name)
+static const role_row *find_role(const json_t *name)
 {
     for (size_t i = 0; i < UM_COUNT_OF(roles); i++)
-        if (strcmp(roles[i].name, name) == 0)
+        if (umi_is_word(name, roles[i].name))
             return &roles[i];
     return NULL;
 }
@@ -61,7 +61,7 @@ static um_status append_part(const json_t *part, const role_row *role, const cha
     if (status != UM_OK)
         return status;
     key = json_string_value(type);
-    if (strcmp(key, "text") != 0 && !(role->refusals && strcmp(key, "refusal") == 0)) {
+    if (!umi_is_word(type, "text") && !(role->refusals && umi_is_word(type, "refusal"))) {
         umi_label type_label = umi_labelled("%s.type", label);
 
         return um_fail_field(err, UM_E_UNSUPPORTED_VALUE, type_label.text,
@@ -86,7 +86,6 @@ static um_status join_parts(json_t *message, const json_t *parts, const role_row
     if (json_array_size(parts) == 0)
         return um_fail_field(err, UM_E_EMPTY_ARRAY, label, "`%s` is empty", label);
     for (size_t i = 0; i < json_array_size(parts) && status == UM_OK; i++) {
-
         umi_label part_label = umi_labelled("%s[%zu]", label, i);
 
         if (i > 0)
@@ -154,7 +153,7 @@ static um_status read_message(json_t *message, const char *label, um_message *ou
     status = need_string(message, "role", label, &value, err);
     if (status != UM_OK)
         return status;
-    role = find_role(json_string_value(value));
+    role = find_role(value);
     if (!role) {
         umi_label field = umi_labelled("%s.role", label);
 

@@ -198,18 +198,18 @@ static void unknown_fields_are_named_or_refused(void)
                               "\"stream\":true,\"stream_options\":{\"extra\":1}"),
                          false, &r, &err),
                 err);
-    UM_CHECK_STR(um_buf_view(&r.ignored), "stream_options.extra, foo, brx:y");
+    UM_CHECK_STR(um_buf_view(&r.ignored), "stream_options.extra, foo, b???r??x:?y");
     um_api_request_deinit(&r);
     UM_CHECK_STATUS(parse_as(UM_ENDPOINT_CHAT, CHAT("\"foo\":1"), true, &r, &err),
                     UM_E_UNKNOWN_PARAM);
     UM_CHECK_STR(err.field, "foo");
     /* 16 names at most */
-    um_buf_text(&body, "{" USER);
+    um_buf_text(&body, "{" USER ",\"stream\":true,\"stream_options\":{\"x\":1,\"y\":1}");
     for (int i = 0; i < 40; i++)
         um_buf_printf(&body, ",\"f%02d\":1", i);
     um_buf_char(&body, '}');
     UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT, um_buf_view(&body), false, &r, &err), err);
-    UM_CHECK_INT(r.ignored.length, 16 * 3 + 15 * 2);
+    UM_CHECK_INT(r.ignored.length, 2 * 16 + 14 * 3 + 15 * 2);
     um_api_request_deinit(&r);
     um_buf_deinit(&body);
 }
