@@ -8,6 +8,8 @@
 #include "server/app.h"
 #include "server/stream.h"
 
+#define LARGE_BODY_BYTES ((size_t)1 << 20)
+
 /* One choice of a stream, found by its engine id. */
 struct umi_ticket {
     uint64_t id;
@@ -23,8 +25,9 @@ typedef struct job {
     um_app *app;
     um_exchange *exchange; /* NULL: the client left */
     um_endpoint endpoint;
-    um_buf body; /* a copy: the exchange may be gone while the pool reads it */
-    um_api_request request;
+    um_buf body;            /* taken from the exchange, which may be gone while the pool reads */
+    um_api_request request; /* without its body once prepared */
+    uint64_t owner;         /* whose turn it is: the key's, or the user's where one is named */
     um_ids prompts[UM_PROMPTS_MAX]; /* [prompt_count], owned */
     size_t prompt_count;
     um_err err; /* of the encoding; status UM_OK: it went well */
@@ -92,6 +95,18 @@ static um_status parse(job *j, um_err *err)
                                 &j->request, err);
 }
 
+/* 0: nobody in particular. */
+static uint64_t owner_of(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    if (!*name)
+        return 0;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
+    return hash;
+}
+
 static um_status encode_prompt(const um_served *served, job *j, size_t index, um_err *err)
 {
     const um_api_prompt *prompt = &j->request.prompts[index];
@@ -103,6 +118,18 @@ static um_status encode_prompt(const um_served *served, job *j, size_t index, um
         if (!um_ids_push(ids, prompt->ids[i]))
             return um_fail(err, UM_E_OVERLOADED, "no memory for %zu ids", prompt->id_count);
     return UM_OK;
+}
+
+/* A tree takes up to fifty times the bytes of its text, and long to free: so not on the HTTP thread,
+ * and not left to this thread's heap. */
+static void drop_body(job *j)
+{
+    bool large = j->body.length >= LARGE_BODY_BYTES;
+
+    um_api_request_drop_body(&j->request);
+    um_buf_deinit(&j->body);
+    if (large)
+        um_mem_trim();
 }
 
 static void prepare(uv_work_t *work)
@@ -117,6 +144,9 @@ static void prepare(uv_work_t *work)
     for (size_t i = 0; i < j->request.prompt_count && status == UM_OK; i++)
         status = encode_prompt(served, j, i, &j->err);
     j->prompt_count = j->endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;
+    if (j->request.user)
+        j->owner = owner_of(j->request.user);
+    drop_body(j);
     j->err.status = status; /* also UM_OK */
 }
 
@@ -131,24 +161,10 @@ static uint64_t random_seed(void)
     return seed;
 }
 
-/* Whose turn it is: the key's, or the user's where the request names one. */
-static uint64_t owner_of(const job *j)
-{
-    const char *name = j->request.user ? j->request.user : um_exchange_key_name(j->exchange);
-    uint64_t hash = 0xcbf29ce484222325u;
-
-    if (!*name)
-        return 0;
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
-    return hash;
-}
-
-static um_status fill_submissions(job *j, um_submission *submissions, um_params *params,
-                                  um_err *err)
+static um_status fill_submissions(const job *j, um_submission *submissions, um_err *err)
 {
     const char *field = um_api_prompt_field(j->endpoint);
-    uint64_t seed = random_seed(), owner = owner_of(j);
+    uint64_t seed = random_seed();
     um_status status = UM_OK;
 
     for (size_t i = 0; i < j->prompt_count && status == UM_OK; i++) {
@@ -157,14 +173,13 @@ static um_status fill_submissions(job *j, um_submission *submissions, um_params 
         if (ids->count > INT32_MAX)
             return um_fail_field(err, UM_E_CONTEXT_LENGTH, field, "`%s` has %zu tokens", field,
                                  ids->count);
-        status = um_params_resolve(&j->request.given, &j->app->served.limits, (int32_t)ids->count,
-                                   field, seed, &params[i], err);
         submissions[i] = (um_submission){.prompt = ids->data,
                                          .prompt_tokens = (int32_t)ids->count,
-                                         .params = params[i],
                                          .stops = j->request.stops,
                                          .stop_count = j->request.stop_count,
-                                         .owner = owner};
+                                         .owner = j->owner};
+        status = um_params_resolve(&j->request.given, &j->app->served.limits, (int32_t)ids->count,
+                                   field, seed, &submissions[i].params, err);
     }
     return status;
 }
@@ -209,14 +224,13 @@ static um_status submit(job *j, um_err *err)
                                  .engine = app->engine,
                                  .frames = &app->api.counts.settled_frames};
     um_submission submissions[UM_PROMPTS_MAX];
-    um_params params[UM_PROMPTS_MAX];
     umi_ticket *tickets[UM_PROMPTS_MAX] = {NULL};
     uint64_t ids[UM_PROMPTS_MAX];
     um_stream *stream = NULL;
-    um_status status = fill_submissions(j, submissions, params, err);
+    um_status status = fill_submissions(j, submissions, err);
 
     if (status == UM_OK)
-        status = um_stream_create(&options, params, j->prompt_count, &stream, err);
+        status = um_stream_create(&options, submissions, j->prompt_count, &stream, err);
     if (status == UM_OK)
         status = make_tickets(j->prompt_count, tickets, err);
     if (status != UM_OK)
@@ -276,17 +290,14 @@ static void begin(um_app *app, um_endpoint endpoint, um_exchange *exchange)
 {
     job *j = um_mem_zalloc(sizeof(*j));
     um_err err = {0};
-    size_t length;
-    const char *body = um_exchange_body(exchange, &length);
 
-    if (j)
-        um_buf_append(&j->body, body, length);
-    if (!j || um_buf_failed(&j->body)) {
-        um_fail(&err, UM_E_OVERLOADED, "no memory for a request of %zu bytes", length);
+    if (!j) {
+        um_fail(&err, UM_E_OVERLOADED, "no memory for a request");
         refuse(app, exchange, &err);
-        um_mem_free(j);
         return;
     }
+    j->body = um_exchange_take_body(exchange);
+    j->owner = owner_of(um_exchange_key_name(exchange));
     j->app = app;
     j->exchange = exchange;
     j->endpoint = endpoint;

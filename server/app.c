@@ -24,16 +24,16 @@
 #define FLUSH_TICKS_MAX 200
 
 static const um_route routes[] = {
-    {"POST", "/v1/chat/completions", "chat_completions", UM_ROUTE_GENERATES, um_api_chat},
-    {"POST", "/v1/completions", "completions", UM_ROUTE_GENERATES, um_api_completions},
-    {"GET", "/v1/models", "models", 0, um_api_models},
-    {"GET", "/v1/models/", "model", UM_ROUTE_PREFIX, um_api_model},
-    {"GET", "/health", "health", UM_ROUTE_OPEN, um_api_health},
-    {"GET", "/v1/health", "health", UM_ROUTE_OPEN, um_api_health},
-    {"GET", "/ready", "health", UM_ROUTE_OPEN, um_api_health},
-    {"GET", "/health/live", "health_live", UM_ROUTE_OPEN, um_api_live},
-    {"GET", "/version", "version", UM_ROUTE_OPEN, um_api_version},
-    {"GET", "/metrics", "metrics", UM_ROUTE_OPEN, um_api_metrics},
+    {"POST", "/v1/chat/completions", "/v1/chat/completions", UM_ROUTE_GENERATES, um_api_chat},
+    {"POST", "/v1/completions", "/v1/completions", UM_ROUTE_GENERATES, um_api_completions},
+    {"GET", "/v1/models", "/v1/models", 0, um_api_models},
+    {"GET", "/v1/models/", "/v1/models/{id}", UM_ROUTE_PREFIX, um_api_model},
+    {"GET", "/health", "/health", UM_ROUTE_OPEN, um_api_health},
+    {"GET", "/v1/health", "/v1/health", UM_ROUTE_OPEN, um_api_health},
+    {"GET", "/ready", "/ready", UM_ROUTE_OPEN, um_api_health},
+    {"GET", "/health/live", "/health/live", UM_ROUTE_OPEN, um_api_live},
+    {"GET", "/version", "/version", UM_ROUTE_OPEN, um_api_version},
+    {"GET", "/metrics", "/metrics", UM_ROUTE_OPEN, um_api_metrics},
     {.method = NULL},
 };
 
@@ -378,10 +378,14 @@ static um_status open_http(um_app *app, um_err *err)
     };
     um_status status = um_http_open(&app->loop, &options, &app->http, err);
 
-    if (status == UM_OK)
-        um_log(UM_LOG_INFO, "listening", "host=%s port=%u model=%s", config->host,
-               um_http_port(app->http), app->model_id);
-    return status;
+    if (status != UM_OK)
+        return status;
+    um_log(UM_LOG_INFO, "listening", "host=%s port=%u model=%s", config->host,
+           um_http_port(app->http), app->model_id);
+    if (!um_http_is_loopback(app->http) && app->key_count == 0)
+        um_log(UM_LOG_WARN, "no_key",
+               "host=%s is open to everybody who can reach it; see --api-key", config->host);
+    return UM_OK;
 }
 
 static um_status start_loader(um_app *app, um_err *err)
@@ -423,6 +427,7 @@ um_status um_app_run(const um_config *config, um_err *err)
     app->config = config;
     app->opened_ns = um_clock_now_ns(um_clock_system());
     pthread_mutex_init(&app->loading.lock, NULL);
+    um_mem_join_freed();
     signal(SIGPIPE, SIG_IGN); /* a client that leaves is told by write's error */
     if (uv_loop_init(&app->loop) != 0) {
         status = um_fail(err, UM_E_IO, "cannot make the event loop");

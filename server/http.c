@@ -322,6 +322,11 @@ uint16_t um_http_port(const um_http *http)
     return http->port;
 }
 
+bool um_http_is_loopback(const um_http *http)
+{
+    return http->loopback;
+}
+
 size_t um_http_exchange_count(const um_http *http)
 {
     return http->exchange_count;

@@ -34,7 +34,7 @@ typedef enum um_route_flags {
 typedef struct um_route {
     const char *method; /* "GET" (also answers HEAD) or "POST" */
     const char *path;
-    const char *handler_name; /* label of http_requests_total, never the raw path */
+    const char *handler_name; /* of http_requests_total and logs: the path, its tail as {id} */
     unsigned flags;
     um_handler_fn handler;
 } um_route;
@@ -72,6 +72,7 @@ typedef struct um_http_options {
 
 um_status um_http_open(uv_loop_t *loop, const um_http_options *options, um_http **out, um_err *err);
 uint16_t um_http_port(const um_http *http);
+bool um_http_is_loopback(const um_http *http); /* only this machine can reach it */
 /* Stop accepting; open exchanges go on, their answers close the connection. */
 void um_http_quiesce(um_http *http);
 size_t um_http_exchange_count(const um_http *http); /* begun and not yet completed */
@@ -86,6 +87,8 @@ const char *um_exchange_method(const um_exchange *exchange); /* "GET", "POST"; H
 const char *
 um_exchange_tail(const um_exchange *exchange); /* percent-decoded rest of a PREFIX path */
 const char *um_exchange_body(const um_exchange *exchange, size_t *length);
+/* The body becomes the caller's, to be freed with um_buf_deinit; the exchange has none any more. */
+um_buf um_exchange_take_body(um_exchange *exchange);
 const char *um_exchange_request_id(const um_exchange *exchange); /* x-request-id */
 const char *um_exchange_key_name(const um_exchange *exchange);   /* "" without a key */
 uint64_t um_exchange_arrived_ns(const um_exchange *exchange);    /* um_clock_system at receipt */

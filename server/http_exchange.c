@@ -406,6 +406,14 @@ const char *um_exchange_body(const um_exchange *exchange, size_t *length)
     return um_buf_view(&exchange->body);
 }
 
+um_buf um_exchange_take_body(um_exchange *exchange)
+{
+    um_buf body = exchange->body;
+
+    exchange->body = (um_buf){0};
+    return body;
+}
+
 const char *um_exchange_request_id(const um_exchange *exchange)
 {
     return exchange->request_id;

@@ -65,8 +65,15 @@ static um_status add_file(key_list *list, const char *path, um_err *err)
     if (!file)
         return um_fail_field(err, UM_E_IO, "--api-key-file", "--api-key-file %s: %s", path,
                              strerror(errno));
-    for (size_t number = 1; status == UM_OK && fgets(line, sizeof(line), file); number++)
-        status = add_line(list, line, number, err);
+    for (size_t number = 1; status == UM_OK && fgets(line, sizeof(line), file); number++) {
+        /* The rest of a line that was cut would pass for a key, of a comment even. */
+        if (strlen(line) + 1 == sizeof(line) && line[sizeof(line) - 2] != '\n')
+            status = um_fail_field(err, UM_E_VALUE, "--api-key-file",
+                                   "--api-key-file: line %zu is longer than %zu bytes", number,
+                                   sizeof(line) - 2);
+        else
+            status = add_line(list, line, number, err);
+    }
     if (status == UM_OK && ferror(file))
         status = um_fail_field(err, UM_E_IO, "--api-key-file", "--api-key-file %s: cannot be read",
                                path);
@@ -84,6 +91,10 @@ um_status um_keys_load(const um_config *config, um_http_key **keys, size_t *coun
                          "--api-key", i + 1, err);
     if (status == UM_OK && config->api_key_file)
         status = add_file(&list, config->api_key_file, err);
+    /* A file caught while it is being written must not open the server to everybody. */
+    if (status == UM_OK && config->api_key_file && list.count == 0)
+        status = um_fail_field(err, UM_E_VALUE, "--api-key-file", "--api-key-file %s: holds no key",
+                               config->api_key_file);
     if (status != UM_OK) {
         um_mem_free(list.keys);
         list = (key_list){0};

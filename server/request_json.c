@@ -246,6 +246,14 @@ um_status umi_wrong_type(const um_json *value, const char *label, const char *ex
                          um_json_kind_name(um_json_kind_of(value)), expected);
 }
 
+bool umi_is_word(const um_json *value, const char *word)
+{
+    size_t length = strlen(word);
+
+    return json_is_string(value) && json_string_length(value) == length &&
+           memcmp(json_string_value(value), word, length) == 0;
+}
+
 /* ---- checks --------------------------------------------------------------------------------- */
 
 static um_status check_type(const field *f, const json_t *value, const char *label, um_err *err)
@@ -464,24 +472,22 @@ static bool is_alias(const char *name)
 }
 
 /* Header text: visible ASCII only, and no comma, which separates the names. */
-static void note_ignored(um_api_request *request, size_t already, const char *prefix,
-                         const char *name)
+static void note_ignored(um_api_request *request, const char *name)
 {
-    umi_label full = umi_labelled("%s%s", prefix, name);
-
-    if (already >= IGNORED_NAMES_MAX)
+    if (request->ignored_count++ >= IGNORED_NAMES_MAX)
         return;
     if (request->ignored.length > 0)
         um_buf_text(&request->ignored, ", ");
-    for (size_t i = 0; full.text[i] && i < IGNORED_NAME_BYTES_MAX; i++)
-        if (full.text[i] > 0x20 && full.text[i] < 0x7f && full.text[i] != ',')
-            um_buf_char(&request->ignored, full.text[i]);
+    for (size_t i = 0; name[i] && i < IGNORED_NAME_BYTES_MAX; i++) {
+        bool plain = name[i] > 0x20 && name[i] < 0x7f && name[i] != ',';
+
+        um_buf_char(&request->ignored, plain ? name[i] : '?');
+    }
 }
 
 static um_status find_unknown(const table *t, um_api_request *request, bool strict,
                               const json_t *object, um_err *err)
 {
-    size_t ignored = 0;
     const char *key;
     json_t *value;
 
@@ -496,7 +502,7 @@ static um_status find_unknown(const table *t, um_api_request *request, bool stri
         if (strict)
             return um_fail_field(err, UM_E_UNKNOWN_PARAM, label.text, "unknown parameter `%.64s`",
                                  label.text);
-        note_ignored(request, ignored++, t->prefix, key);
+        note_ignored(request, label.text);
     }
     return UM_OK;
 }
@@ -555,12 +561,11 @@ static um_status read_stream_options(um_api_request *request, const um_api_rules
     return status;
 }
 
-static size_t code_points(const json_t *string)
+static size_t code_points(const char *text, size_t length)
 {
-    const char *text = json_string_value(string);
     size_t count = 0;
 
-    for (size_t i = 0; i < json_string_length(string); i++)
+    for (size_t i = 0; i < length; i++)
         count += ((unsigned char)text[i] & 0xc0) != 0x80;
     return count;
 }
@@ -579,17 +584,19 @@ static um_status read_metadata(um_api_request *request, const um_api_rules *rule
     json_object_foreach(value, key, member)
     {
         umi_label name = umi_labelled("%s.%.64s", label, key);
+        size_t characters = code_points(key, strlen(key));
 
-        if (strlen(key) > METADATA_KEY_MAX)
+        if (characters > METADATA_KEY_MAX)
             return um_fail_field(err, UM_E_STRING_ABOVE_MAX, label,
-                                 "a key of `%s` has %zu bytes; the maximum is %d", label,
-                                 strlen(key), METADATA_KEY_MAX);
+                                 "a key of `%s` has %zu characters; the maximum is %d", label,
+                                 characters, METADATA_KEY_MAX);
         if (!json_is_string(member))
             return umi_wrong_type(member, name.text, "a string", err);
-        if (code_points(member) > METADATA_VALUE_MAX)
+        characters = code_points(json_string_value(member), json_string_length(member));
+        if (characters > METADATA_VALUE_MAX)
             return um_fail_field(err, UM_E_STRING_ABOVE_MAX, name.text,
                                  "`%s` has %zu characters; the maximum is %d", name.text,
-                                 code_points(member), METADATA_VALUE_MAX);
+                                 characters, METADATA_VALUE_MAX);
     }
     return UM_OK;
 }
@@ -607,13 +614,14 @@ static um_status read_user(um_api_request *request, const um_api_rules *rules, j
 static um_status read_algorithm(um_api_request *request, const um_api_rules *rules, json_t *value,
                                 const char *label, um_err *err)
 {
-    const um_policy *policy = um_policy_find(json_string_value(value));
+    const char *name = json_string_value(value);
+    const um_policy *policy = umi_is_word(value, name) ? um_policy_find(name) : NULL;
 
     (void)rules;
     if (!policy)
         return um_fail_field(err, UM_E_UNSUPPORTED_VALUE, label,
-                             "`%s` is \"%.64s\"; this model offers: %s", label,
-                             json_string_value(value), um_policy_names());
+                             "`%s` is \"%.64s\"; this model offers: %s", label, name,
+                             um_policy_names());
     if (request->given.algorithm && strcmp(request->given.algorithm, policy->name) != 0)
         return conflict(label, err);
     request->given.algorithm = policy->name;
@@ -628,7 +636,7 @@ static um_status read_eos_rule(um_api_request *request, const um_api_rules *rule
 
     (void)rules;
     for (size_t i = 0; i < UM_COUNT_OF(names); i++) {
-        if (strcmp(json_string_value(value), names[i]) == 0) {
+        if (umi_is_word(value, names[i])) {
             request->given.has_eos_rule = true;
             request->given.eos_rule = (um_eos_rule)i;
             return UM_OK;
@@ -662,10 +670,10 @@ static um_status check_model(const json_t *body, const um_api_rules *rules, um_e
         return UM_OK; /* the only model there is */
     if (!name)
         return umi_wrong_type(value, "model", "a string", err);
-    if (!*name || strcmp(name, rules->model_id) == 0)
+    if (umi_is_word(value, "") || umi_is_word(value, rules->model_id))
         return UM_OK;
     for (size_t i = 0; i < rules->model_alias_count; i++)
-        if (strcmp(name, rules->model_aliases[i]) == 0)
+        if (umi_is_word(value, rules->model_aliases[i]))
             return UM_OK;
     return um_fail_field(err, UM_E_MODEL_NOT_FOUND, "model",
                          "The model `%.128s` does not exist; this server has `%.128s`", name,
@@ -710,13 +718,23 @@ um_status um_api_request_parse(um_endpoint endpoint, const char *body, size_t le
     return status;
 }
 
-void um_api_request_deinit(um_api_request *request)
+void um_api_request_drop_body(um_api_request *request)
 {
     for (size_t i = 0; i < request->prompt_count; i++)
         um_mem_free(request->prompts[i].ids);
+    request->prompt_count = 0;
     um_mem_free(request->messages);
-    um_buf_deinit(&request->ignored);
+    request->messages = NULL;
+    request->message_count = 0;
     um_json_free(request->body);
+    request->body = NULL;
+    request->user = NULL;
+}
+
+void um_api_request_deinit(um_api_request *request)
+{
+    um_api_request_drop_body(request);
+    um_buf_deinit(&request->ignored);
     *request = (um_api_request){0};
 }
 

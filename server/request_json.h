@@ -58,15 +58,18 @@ typedef struct um_api_request {
     bool has_stream_options;
     bool include_usage;
     bool continuous_usage;
-    bool echo_settings; /* diffusion.echo */
-    const char *user;   /* borrowed from the body, NULL: not given */
-    um_buf ignored;     /* value of x-unmask-ignored; empty: nothing ignored */
+    bool echo_settings;   /* diffusion.echo */
+    const char *user;     /* borrowed from the body, NULL: not given */
+    um_buf ignored;       /* value of x-unmask-ignored; empty: nothing ignored */
+    size_t ignored_count; /* names met; not all of them are listed */
 } um_api_request;
 
 /* On failure `out` is empty. */
 um_status um_api_request_parse(um_endpoint endpoint, const char *body, size_t length,
                                const um_api_rules *rules, um_api_request *out, um_err *err);
 void um_api_request_deinit(um_api_request *request);
+/* Frees the tree early, and with it what is borrowed from it: messages, prompts and user. */
+void um_api_request_drop_body(um_api_request *request);
 
 /* The field that holds the prompt: "messages" or "prompt". */
 const char *um_api_prompt_field(um_endpoint endpoint);

@@ -47,8 +47,8 @@ static void make_id(um_endpoint endpoint, char *out, size_t size)
         used += snprintf(out + used, size - (size_t)used, "%02x", bytes[i]);
 }
 
-um_status um_stream_create(const um_stream_options *options, const um_params *params, size_t count,
-                           um_stream **out, um_err *err)
+um_status um_stream_create(const um_stream_options *options, const um_submission *submissions,
+                           size_t count, um_stream **out, um_err *err)
 {
     um_stream *stream = um_mem_zalloc(sizeof(*stream));
 
@@ -67,8 +67,10 @@ um_status um_stream_create(const um_stream_options *options, const um_params *pa
     make_id(options->endpoint, stream->head.id, sizeof(stream->head.id));
     stream->count = count;
     stream->open = count;
-    for (size_t i = 0; i < count; i++)
-        stream->choices[i].params = params[i];
+    for (size_t i = 0; i < count; i++) {
+        stream->choices[i].params = submissions[i].params;
+        stream->choices[i].usage.prompt_tokens = submissions[i].prompt_tokens;
+    }
     *out = stream;
     return UM_OK;
 }

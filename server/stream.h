@@ -34,9 +34,9 @@ typedef struct um_stream_options {
     uint64_t *frames;  /* borrowed: counts content chunks, for stream_frames_total */
 } um_stream_options;
 
-/* Borrows the parameters for the call. UM_E_OVERLOADED. */
-um_status um_stream_create(const um_stream_options *options, const um_params *params, size_t count,
-                           um_stream **out, um_err *err);
+/* One choice for each submission, which are borrowed for the call. UM_E_OVERLOADED. */
+um_status um_stream_create(const um_stream_options *options, const um_submission *submissions,
+                           size_t count, um_stream **out, um_err *err);
 void um_stream_destroy(um_stream *stream);
 
 /* The engine took the requests: from here on the stream answers the exchange. */

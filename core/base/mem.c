@@ -1,5 +1,6 @@
 #include "core/base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 #define ALIGN_BYTES ((size_t)64)
+#define TRIM_BYTES (256 << 10)
 
 static _Atomic long fail_countdown;
 
@@ -75,6 +77,17 @@ char *um_mem_strdup(const char *text)
 void um_mem_free(void *block)
 {
     free(block);
+}
+
+void um_mem_join_freed(void)
+{
+    mallopt(M_MXFAST, 0);
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES); /* for good: it would grow with what was freed */
+}
+
+void um_mem_trim(void)
+{
+    malloc_trim(0);
 }
 
 /* Large blocks come straight from mmap: aligned for huge pages, and zero pages cost nothing until

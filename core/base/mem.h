@@ -20,6 +20,10 @@ UM_MUST_USE void *um_mem_realloc(void *block, size_t bytes);
 UM_MUST_USE char *um_mem_strndup(const char *text, size_t length);
 UM_MUST_USE char *um_mem_strdup(const char *text);
 void um_mem_free(void *block);
+/* For processes with rare peaks of many small blocks: freed ones are joined at once from now on, so
+ * that um_mem_trim can give them back to the kernel, cheaply and from every thread's heap. */
+void um_mem_join_freed(void);
+void um_mem_trim(void);
 
 /* 64-byte aligned, zeroed lazily by the kernel for large blocks, transparent huge pages asked for
  * from 2 MiB on. Free with um_mem_free_aligned and the same size. */

@@ -1,4 +1,5 @@
 """Chat completions, not streamed: cases 1-3, 5, 6, 8, 9, 11-14, 17-21, 23, 24 of the API."""
+import json
 import re
 import time
 
@@ -146,19 +147,55 @@ def test_overlong_prompts_are_refused_with_both_phrases(shared):
         assert "exceeds the context window" in message
 
 
-def test_a_huge_prompt_is_refused_quickly(shared):
-    """Encoding stops at the context: 4 MiB cost little more than sending them."""
+@pytest.mark.parametrize("content", ["word " * 800_000, "a" * (1 << 20)], ids=["words", "one letter"])
+def test_a_huge_prompt_is_refused_quickly(shared, content):
+    """Encoding stops at the context, and one endless word costs no more than n log n."""
     begin = time.monotonic()
-    shared.chat(messages=[{"role": "user", "content": "word " * 800_000}]).error(
+    shared.chat(messages=[{"role": "user", "content": content}]).error(
         400, "context_length_exceeded", "messages")
     assert time.monotonic() - begin < 5
+
+
+def test_millions_of_ids_are_refused_quickly(shared):
+    begin = time.monotonic()
+    shared.post("/v1/completions", {"prompt": [5] * 2_000_000}).error(
+        400, "context_length_exceeded", "prompt")
+    assert time.monotonic() - begin < 5
+
+
+def test_memory_of_a_huge_body_is_given_back(launch):
+    """As a tree these 6 MB are some 300; afterwards the server is about as small as before."""
+    server = launch()
+    before = server.resident_kib()
+    for _ in range(3):
+        server.ask("POST", CHAT, b'{"a":[' + b"{}," * 2_000_000 + b"0]}").error(
+            400, "missing_required_parameter", "messages")
+    assert server.resident_kib() < before + 64 * 1024
+
+
+def test_names_end_where_their_strings_end(shared):
+    """U+0000 is legal in a prompt; elsewhere nothing may hide behind it."""
+    content = [{"type": "text\0", "text": "x"}]
+    shared.chat(messages=[{"role": "user\0", "content": "x"}]).error(400, "invalid_value", "messages[0].role")
+    shared.chat(messages=[{"role": "user", "content": content}]).error(
+        400, "unsupported_value", "messages[0].content[0].type")
+    for key, code in (("algorithm", "unsupported_value"), ("eos_rule", "invalid_value")):
+        shared.chat(diffusion={key: "random\0" if key == "algorithm" else "none\0"}).error(
+            400, code, f"diffusion.{key}")
+
+
+def test_metadata_counts_characters(shared):
+    assert shared.chat(metadata={"\u00e9" * 64: "\u00e9" * 512}).status == 200
+    shared.chat(metadata={"\u00e9" * 65: ""}).error(400, "string_above_max_length", "metadata")
+    shared.chat(metadata={"k": "\u00e9" * 513}).error(400, "string_above_max_length", "metadata.k")
 
 
 def test_model_names(shared):
     for name in ("tiny", "alias/name", ""):
         answer = shared.chat(model=name)
         assert answer.status == 200 and answer.json["model"] == "tiny"
-    shared.chat(model="gpt-4o").error(404, "model_not_found", "model")
+    for name in ("gpt-4o", "tiny\0", "\0"):
+        shared.chat(model=name).error(404, "model_not_found", "model")
     shared.chat(model=5).error(400, "invalid_type", "model")
 
 
@@ -167,7 +204,6 @@ def test_owner_of_a_request_does_not_change_the_answer(shared):
 
 
 def test_body_is_json_whatever_curl_calls_it(shared):
-    import json
     payload = json.dumps(chat()).encode()
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert shared.ask("POST", CHAT, payload, form).content == shared.chat().content

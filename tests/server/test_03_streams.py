@@ -71,7 +71,9 @@ def test_continuous_usage_grows_to_the_final_one(shared):
     options = {"include_usage": True, "continuous_usage_stats": True}
     chunks = events(shared.stream(CHAT, chat(stream_options=options))[1])
     counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
-    assert counts == sorted(counts) and counts[-1] == shared.chat().json["usage"]["completion_tokens"]
+    whole = shared.chat().json["usage"]
+    assert counts == sorted(counts) and counts[-1] == whole["completion_tokens"]
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {whole["prompt_tokens"]}
 
 
 def test_completions_stream_text(shared):

@@ -108,7 +108,7 @@ static um_status rig_open(rig *r, um_stream_options options, size_t count, um_er
 {
     static char engine; /* only its address is used */
     uint64_t ids[CHOICES_MAX];
-    um_params params[CHOICES_MAX];
+    um_submission submissions[CHOICES_MAX];
     um_status status;
 
     *r = (rig){0};
@@ -118,9 +118,11 @@ static um_status rig_open(rig *r, um_stream_options options, size_t count, um_er
     options.frames = &r->frames;
     for (size_t i = 0; i < count; i++) {
         ids[i] = 100 + i;
-        params[i] = (um_params){.policy = &policy, .block_length = 8, .steps_per_block = 4};
+        submissions[i] =
+            (um_submission){.prompt_tokens = 5,
+                            .params = {.policy = &policy, .block_length = 8, .steps_per_block = 4}};
     }
-    status = um_stream_create(&options, params, count, &r->stream, err);
+    status = um_stream_create(&options, submissions, count, &r->stream, err);
     if (status == UM_OK)
         um_stream_attach(r->stream, &r->exchange, ids);
     return status;
