@@ -121,6 +121,25 @@ def test_keys_are_read_again_on_sighup(launch, tmp_path):
     assert server.get("/v1/models", **bearer(OTHER)).status == 200
 
 
+def test_a_key_file_without_keys_opens_nothing(launch, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\n")
+    server = launch("--api-key-file", str(file))
+    for text in ("", "# nobody\n", "#" * 1022 + " " + "not-a-key-but-a-comment\n"):
+        file.write_text(text)
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("keys_kept")
+        assert server.get("/v1/models").status == 401
+        assert server.get("/v1/models", **bearer("not-a-key-but-a-comment")).status == 401
+        assert server.get("/v1/models", **bearer(KEY)).status == 200
+
+
+def test_an_open_server_without_keys_says_so(launch):
+    launch("--host", "0.0.0.0").wait_for_log("warn no_key host=0.0.0.0")
+    quiet = launch("--host", "0.0.0.0", "--api-key", KEY).errors() + launch().errors()
+    assert "no_key" not in quiet
+
+
 def test_no_key_and_no_prompt_reaches_log_or_metrics(launch):
     server = launch("--api-key", KEY, "--log-level", "debug")
     secret = "zebra-quagga-okapi"

@@ -42,6 +42,9 @@ def check_text_format(page):
             assert name in kinds or kinds.get(base) == "histogram", line
             samples.setdefault(name, []).append((dict(re.findall(r'([a-z_]+)="([^"]*)"', labels)),
                                                  float(value)))
+    for name, series in samples.items():
+        labels = [tuple(sorted(labels.items())) for labels, _ in series]
+        assert len(labels) == len(set(labels)), f"a series of {name} stands there twice"
     for name, kind in kinds.items():
         if kind == "histogram":
             buckets = [value for _, value in samples[f"{name}_bucket"]]
@@ -72,6 +75,8 @@ def test_every_series_is_there_from_the_start(launch):
     reasons = {labels["reason"] for labels, _ in samples["unmask_requests_rejected_total"]}
     assert reasons >= {"queue_full", "queue_timeout", "context_length", "loading", "draining", "auth",
                        "bad_request"}
+    handlers = {labels["handler"] for labels, _ in samples["unmask_http_requests_total"]}
+    assert handlers >= {"/v1/chat/completions", "/v1/models/{id}", "/health", "/ready", "other"}
     ends = {labels["finished_reason"] for labels, _ in samples["unmask_request_success_total"]}
     assert ends == {"stop", "length", "tool_calls", "abort", "error"}
 

@@ -136,8 +136,9 @@ class Server:
             if not line.startswith("#"):
                 series, value = line.rsplit(" ", 1)
                 series = re.sub(r'model_name="[^"]*",?', "", series).replace("{}", "")
+                series = series.removeprefix("unmask_")
                 assert series not in samples, series
-                samples[series.removeprefix("unmask_")] = float(value)
+                samples[series] = float(value)
         return samples
 
     def wait_for_metric(self, series, predicate, seconds=20):
