@@ -1,11 +1,8 @@
 #include "core/base/json.h"
 
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "core/base/mem.h"
+#include "core/base/file.h"
 
 #define PARSE_FLAGS (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
@@ -44,48 +41,18 @@ um_status um_json_parse(const char *text, size_t length, um_json **out, um_err *
     return UM_OK;
 }
 
-static um_status read_file(const char *path, size_t bytes_max, char **out, size_t *length,
-                           um_err *err)
-{
-    FILE *file = fopen(path, "rb");
-    um_status status = UM_OK;
-    long size = 0;
-    char *data = NULL;
-
-    if (!file)
-        return um_fail(err, errno == ENOENT ? UM_E_NOT_FOUND : UM_E_IO, "cannot open: %s",
-                       strerror(errno));
-    if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0)
-        status = um_fail(err, UM_E_IO, "cannot tell its size: %s", strerror(errno));
-    else if ((unsigned long)size > bytes_max)
-        status = um_fail(err, UM_E_FORMAT, "it has %ld bytes; the limit is %zu", size, bytes_max);
-    else if (!(data = um_mem_zalloc((size_t)size + 1)))
-        status = um_fail(err, UM_E_NOMEM, "no memory for its %ld bytes", size);
-    else if (fread(data, 1, (size_t)size, file) != (size_t)size)
-        status = um_fail(err, UM_E_IO, "short read");
-    fclose(file);
-    if (status != UM_OK) {
-        um_mem_free(data);
-        return status;
-    }
-    *out = data;
-    *length = (size_t)size;
-    return UM_OK;
-}
-
 um_status um_json_load(const char *path, size_t bytes_max, um_json **out, um_err *err)
 {
-    char *data = NULL;
-    size_t length = 0;
-    um_status status = read_file(path, bytes_max, &data, &length, err);
+    um_buf text = {0};
+    um_status status = um_file_read(path, bytes_max, &text, err);
 
     *out = NULL;
     if (status == UM_OK) {
-        status = um_json_parse(data, length, out, err);
+        status = um_json_parse(um_buf_view(&text), text.length, out, err);
         if (status == UM_E_JSON)
             status = UM_E_FORMAT;
     }
-    um_mem_free(data);
+    um_buf_deinit(&text);
     return status == UM_OK ? UM_OK : um_err_prefix(err, status, "%s", path);
 }
 

@@ -4,12 +4,10 @@
  */
 #include "core/text/chat_template.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/base/mem.h"
 
 #define CONFIG_FILE_MAX ((size_t)16 << 20)
 #define TEMPLATE_FILE_MAX ((size_t)1 << 20)
@@ -201,28 +199,15 @@ static um_status match_file(const char *jinja, const char *path, const um_chat_t
 /* UM_EMPTY when there is no such file. */
 static um_status open_jinja(const char *path, const um_chat_template **out, um_err *err)
 {
-    FILE *file = fopen(path, "rb");
     um_buf text = {0};
-    char block[4096];
-    um_status status;
-    size_t count;
+    um_status status = um_file_read(path, TEMPLATE_FILE_MAX, &text, err);
 
-    if (!file)
-        return errno == ENOENT
-                   ? UM_EMPTY
-                   : um_fail(err, UM_E_IO, "%s: cannot open: %s", path, strerror(errno));
-    while (text.length <= TEMPLATE_FILE_MAX && (count = fread(block, 1, sizeof(block), file)) > 0)
-        um_buf_append(&text, block, count);
-    if (ferror(file))
-        status = um_fail(err, UM_E_IO, "%s: cannot read", path);
-    else if (text.length > TEMPLATE_FILE_MAX)
-        status =
-            um_fail(err, UM_E_FORMAT, "%s: it has more than %zu bytes", path, TEMPLATE_FILE_MAX);
-    else if (um_buf_failed(&text))
-        status = um_fail(err, UM_E_NOMEM, "%s: no memory", path);
-    else
+    if (status == UM_OK)
         status = match_file(um_buf_view(&text), path, out, err);
-    fclose(file);
+    else if (status == UM_E_NOT_FOUND)
+        status = UM_EMPTY;
+    else
+        um_err_prefix(err, status, "%s", path);
     um_buf_deinit(&text);
     return status;
 }

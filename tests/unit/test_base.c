@@ -1,11 +1,14 @@
 /* core/base: buffers, checked memory, status, json, log levels, mailbox. */
 #include "core/base/buf.h"
+#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mailbox.h"
 #include "core/base/mem.h"
 #include "tests/test.h"
 
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void status_names_and_texts_are_unique(void)
@@ -236,6 +239,33 @@ static void json_files_name_the_file(void)
     UM_CHECK_STATUS(um_json_load("LICENSE", 1 << 20, &root, &err), UM_E_FORMAT);
 }
 
+/* A pipe nobody writes to would wait for ever, a device could go on for ever. */
+static void files_are_regular_whole_and_bounded(void)
+{
+    char dir[] = "/tmp/unmask_base_XXXXXX", fifo[64];
+    um_buf text = {0};
+    um_err err = {0};
+
+    UM_CHECK(mkdtemp(dir) != NULL);
+    snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+    UM_CHECK(mkfifo(fifo, 0600) == 0);
+    UM_CHECK_STATUS(um_file_read(fifo, 100, &text, &err), UM_E_FORMAT);
+    unlink(fifo);
+    rmdir(dir);
+    UM_CHECK_STATUS(um_file_read("/dev/zero", 100, &text, &err), UM_E_FORMAT);
+    UM_CHECK_STATUS(um_file_read("tests", 100, &text, &err), UM_E_FORMAT);
+    UM_CHECK_STATUS(um_file_read("tests/absent", 100, &text, &err), UM_E_NOT_FOUND);
+    UM_CHECK_STATUS(um_file_read("LICENSE", 100, &text, &err), UM_E_FORMAT);
+    UM_CHECK_INT(text.length, 0);
+    um_buf_text(&text, "before|");
+    UM_CHECK_OK(um_file_read("LICENSE", 1 << 20, &text, &err), err);
+    UM_CHECK(text.length > 10000 && strncmp(text.data, "before|", 7) == 0);
+    um_buf_deinit(&text);
+    um_mem_fail_after(1);
+    UM_CHECK_STATUS(um_file_read("LICENSE", 1 << 20, &text, &err), UM_E_NOMEM);
+    um_buf_deinit(&text);
+}
+
 static void log_levels_parse(void)
 {
     um_log_level level = UM_LOG_OFF;
@@ -301,6 +331,7 @@ static const um_test tests[] = {
     {"json_is_strict", json_is_strict, 0},
     {"json_getters_check_kind_and_range", json_getters_check_kind_and_range, 0},
     {"json_files_name_the_file", json_files_name_the_file, 0},
+    {"files_are_regular_whole_and_bounded", files_are_regular_whole_and_bounded, 0},
     {"log_lines_are_one_printable_line", log_lines_are_one_printable_line, 0},
     {"log_levels_parse", log_levels_parse, 0},
     {"mailbox_is_bounded_ordered_and_wakes_on_the_first",
