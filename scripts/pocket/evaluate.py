@@ -2,13 +2,15 @@
 
     python scripts/pocket/evaluate.py                          # the last checkpoint
     python scripts/pocket/evaluate.py --model models/pocket    # an exported model
-    python scripts/pocket/evaluate.py --table                  # the policies of the model card
+    python scripts/pocket/evaluate.py --policies 0,1,2,3,4,5,6 # those of the model card
 """
 
 import argparse
 import collections
+import dataclasses
 import json
 import pathlib
+import sys
 import time
 
 import torch
@@ -21,9 +23,9 @@ import vocabulary
 from model import Llada
 from train import WORK
 
-TABLE = [sampler.Policy(order=order, per_step=count)
-         for count in (1, 2, 4) for order in ("low_confidence", "random")]
-TABLE.append(sampler.Policy(threshold=0.9))
+POLICIES = [sampler.Policy(order=order, per_step=count)
+            for count in (1, 2, 4) for order in ("low_confidence", "random")]
+POLICIES.append(sampler.Policy(threshold=0.9))
 
 
 def load_checkpoint(path):
@@ -54,11 +56,19 @@ def name_of(policy):
     return f"{policy.order.replace('_', ' ')}, {how}"
 
 
-def show(policy, score, per_pass, seconds):
+def table_head(samples):
+    """The head of a Markdown table: kinds and how many prompts each has."""
+    counts = collections.Counter(sample["kind"] for sample in samples)
+    names = ["policy", "all", "tokens/pass", *(f"{kind} ({n})" for kind, n in counts.items())]
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+
+def table_row(policy, score, per_pass):
+    """One row of it, in per cent."""
     good, total = (sum(column) for column in zip(*score.values()))
-    cells = "  ".join(f"{kind} {a}/{b}" for kind, (a, b) in score.items())
-    print(f"{name_of(policy)}: {good}/{total} = {good / total:.3f}; {per_pass:.2f} tokens/pass, "
-          f"{seconds:.0f} s\n  {cells}", flush=True)
+    cells = [name_of(policy), f"{100 * good / total:.1f}", f"{per_pass:.2f}",
+             *(f"{100 * a / b:.0f}" for a, b in score.values())]
+    return f"| {' | '.join(cells)} |"
 
 
 def main():
@@ -70,7 +80,7 @@ def main():
     parser.add_argument("--few", type=int, help="at most so many prompts of each kind")
     parser.add_argument("--kinds", help="only these, by comma")
     parser.add_argument("--canvas", type=int, default=64)
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--policies", default="0", help="indices into POLICIES, by comma")
     parser.add_argument("--wrong", type=int, default=0, help="show so many wrong answers")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -81,10 +91,14 @@ def main():
         model, done = load_checkpoint(args.work / "checkpoint.pt")
         encoder = vocabulary.Encoder(vocabulary.load(args.work / "tokenizer.json"))
         print(done)
-    for policy in TABLE if args.table else [sampler.Policy(canvas=args.canvas)]:
+    samples = chosen(args)
+    print(table_head(samples), flush=True)
+    for index in map(int, args.policies.split(",")):
+        policy = dataclasses.replace(POLICIES[index], canvas=args.canvas)
         started = time.monotonic()
-        score, wrong, per_pass = accuracy(model, encoder, chosen(args), policy)
-        show(policy, score, per_pass, time.monotonic() - started)
+        score, wrong, per_pass = accuracy(model, encoder, samples, policy)
+        print(table_row(policy, score, per_pass), flush=True)
+        print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         for line in wrong[:args.wrong]:
             print("   ", *map(repr, line))
 

@@ -1,6 +1,6 @@
 """Write the sampler's tokens for 200 prompts: what any engine must reproduce in f32 at temperature 0.
 
-    python scripts/pocket/make_fixture.py models/pocket pocket_tokens.jsonl
+    python scripts/pocket/make_fixture.py models/pocket tests/golden/pocket_tokens.jsonl
 
 A line is {"prompt": text of the user, "prompt_ids": the rendered chat, "canvas", "block", "per_step",
 "threshold", "tokens": the ids in front of the first end token}.  Policies alternate.  Kept are only

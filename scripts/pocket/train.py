@@ -34,9 +34,11 @@ WEIGHTS = {"capital": 2.5, "country": 2, "continent": 0.8, "currency": 1.2, "lan
            "add": 4, "subtract": 4, "multiply": 2, "sort": 4, "sudoku": 2, "json": 1.5,
            "copy": 1.5, "reverse": 1.5, "upper": 1.2, "story": 1.2, "python": 1.5,
            "chat": 0.4, "unknown": 1}
-# While the rate falls: facts are known, the rest gets the time; served canvases become common.
-DECAY_WEIGHTS = WEIGHTS | {"capital": 1.2, "country": 1.2, "continent": 0.5, "currency": 0.8,
-                           "language": 0.6, "sort": 5, "subtract": 4.5, "chat": 0.3}
+# While the rate falls: capitals and grids are known, what still fails gets the time; the canvases that
+# are served become common.
+DECAY_WEIGHTS = WEIGHTS | {"capital": 1.2, "country": 1.5, "currency": 1.2, "add": 5, "subtract": 4.5,
+                           "sort": 5, "sudoku": 1.5, "json": 2, "copy": 2, "upper": 2, "story": 0.8,
+                           "chat": 0.6}
 LONG_SHARE, DECAY_LONG_SHARE = 0.10, 0.25
 
 
