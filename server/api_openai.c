@@ -252,9 +252,13 @@ done:
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
+/* A job that no thread has begun is not begun any more. */
 static void client_gone(void *context)
 {
-    ((job *)context)->exchange = NULL;
+    job *j = context;
+
+    j->exchange = NULL;
+    uv_cancel((uv_req_t *)&j->work);
 }
 
 static void job_destroy(job *j)
@@ -271,7 +275,7 @@ static void prepared(uv_work_t *work, int uv_status)
     job *j = work->data;
     um_app *app = j->app;
 
-    (void)uv_status; /* work is never cancelled */
+    (void)uv_status; /* cancelled only where nobody waits for the answer */
     if (!j->exchange) {
         app->api.counts.aborted++;
     } else {

@@ -34,7 +34,10 @@ static um_status add_key(key_list *list, const char *name, size_t name_length, c
     list->keys = grown;
     grown += list->count++;
     *grown = (um_http_key){0};
-    memcpy(grown->name, name, name_length);
+    if (name_length > 0)
+        memcpy(grown->name, name, name_length);
+    else /* whoever has a key of their own is served in their own turn */
+        snprintf(grown->name, sizeof(grown->name), "key-%zu", list->count);
     memcpy(grown->padded, key, length);
     return UM_OK;
 }

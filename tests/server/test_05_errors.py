@@ -100,8 +100,9 @@ def test_keys_guard_everything_but_health(launch, tmp_path):
             answer = server.ask(method, path, chat() if method == "POST" else None, headers)
             answer.error(401, "invalid_api_key")
             assert answer.headers["www-authenticate"].startswith("Bearer")
-    for key in (KEY, OTHER):
+    for key, name in ((KEY, "key-1"), (OTHER, "alice")):
         assert server.post(CHAT, chat(), **bearer(key)).status == 200
+        assert server.wait_for_log(rf"status=200 key={name} ")
         assert server.get("/metrics", **bearer(key, "bearer")).status == 200
 
 
