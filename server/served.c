@@ -54,6 +54,7 @@ static um_status open_tokenizer(const um_config *config, um_served *served, um_e
 {
     int32_t rows = served->info->config.vocab_rows;
     um_status status = um_tokenizer_open(config->model, &served->tokenizer, err);
+    um_err problem = {0};
 
     if (status == UM_OK && um_tokenizer_size(served->tokenizer) > rows)
         status = um_fail(err, UM_E_FORMAT,
@@ -62,15 +63,15 @@ static um_status open_tokenizer(const um_config *config, um_served *served, um_e
     if (status != UM_OK)
         return status;
     /* A template that we do not know spoils chat only. */
-    status = um_chat_template_open(config->model, &served->chat, &served->chat_problem);
+    status = um_chat_template_open(config->model, &served->chat, &problem);
     if (status == UM_OK && !served->chat)
-        um_fail(&served->chat_problem, UM_E_UNSUPPORTED, "the checkpoint has no chat template");
+        um_fail(&problem, UM_E_UNSUPPORTED, "the checkpoint has no chat template");
     if (!served->chat)
-        um_log(UM_LOG_WARN, "no_chat", "%s", served->chat_problem.message);
+        um_log(UM_LOG_WARN, "no_chat", "%s", problem.message);
     if (status == UM_OK || status == UM_E_UNSUPPORTED)
         return UM_OK;
     if (err)
-        *err = served->chat_problem;
+        *err = problem;
     return status;
 }
 
@@ -178,9 +179,31 @@ static um_status name_overflow(const um_served *served, um_status status, const 
                       "This model's maximum context length is %d tokens; the request needs more "
                       "(over %d prompt + at least 1 completion) and exceeds the context window.",
                       context, context);
-    else if (status != UM_OK && err)
+    else if (err)
         snprintf(err->field, sizeof(err->field), "%s", field);
     return status;
+}
+
+/* Where MASK is an ordinary token of the tokenizer, a text can spell it; the position would be
+ * filled in as if it were part of the answer. */
+static um_status refuse_mask(const um_served *served, const um_ids *ids, const char *field,
+                             um_err *err)
+{
+    int32_t mask = served->info->config.mask_token;
+
+    for (size_t i = 0; i < ids->count; i++)
+        if (ids->data[i] == mask)
+            return um_fail_field(err, UM_E_VALUE, field,
+                                 "%s holds the model's mask token (id %d at position %zu)", field,
+                                 mask, i);
+    return UM_OK;
+}
+
+static um_status check_prompt(const um_served *served, um_status status, const um_ids *ids,
+                              const char *field, um_err *err)
+{
+    return status == UM_OK ? refuse_mask(served, ids, field, err)
+                           : name_overflow(served, status, field, err);
 }
 
 um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
@@ -188,24 +211,23 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
 {
     size_t ids_max = (size_t)served->limits.context_max;
 
-    if (!served->chat)
+    if (!served->chat) /* clients are not told the rest: paths are the machine's own business */
         return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, field,
-                             "chat is not possible with this model: %s; use completions",
-                             served->chat_problem.message);
-    return name_overflow(served,
-                         um_chat_template_encode(served->chat, served->tokenizer, messages, count,
-                                                 ids_max, ids, err),
-                         field, err);
+                             "chat is not possible: the model has no chat template, or one that is "
+                             "not built in; use completions");
+    return check_prompt(served,
+                        um_chat_template_encode(served->chat, served->tokenizer, messages, count,
+                                                ids_max, ids, err),
+                        ids, field, err);
 }
 
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err)
 {
-    return name_overflow(served,
-                         um_tokenizer_encode(served->tokenizer, text, length,
-                                             UM_ENCODE_POST_PROCESS,
-                                             (size_t)served->limits.context_max, ids, err),
-                         field, err);
+    return check_prompt(served,
+                        um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_POST_PROCESS,
+                                            (size_t)served->limits.context_max, ids, err),
+                        ids, field, err);
 }
 
 um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,

@@ -18,8 +18,7 @@ typedef struct um_served {
     um_model *model;
     const um_model_info *info; /* the model's */
     um_tokenizer *tokenizer;
-    const um_chat_template *chat; /* static; NULL: chat cannot be served, see chat_problem */
-    um_err chat_problem;
+    const um_chat_template *chat; /* static; NULL: chat cannot be served, the log says why */
     um_step *step;
     um_params_limits limits;
     um_engine_options engine; /* for um_engine_create; clock and wake are the caller's */
@@ -33,7 +32,8 @@ um_status um_served_open(const um_config *config, um_load_progress_fn progress, 
 void um_served_close(um_served *served);
 
 /* Encodes a conversation or a text for this model, at most context ids. An overlong prompt is
- * UM_E_CONTEXT_LENGTH with `field`, found out without encoding all of it. */
+ * UM_E_CONTEXT_LENGTH with `field`, found out without encoding all of it; one that spells MASK is
+ * UM_E_VALUE. `ids` is empty before. */
 um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
                                 const char *field, um_ids *ids, um_err *err);
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,

@@ -1,0 +1,83 @@
+/* server/served: a checkpoint and its tokenizer put together. The model is the tiny one with rows
+ * for a byte tokenizer, in which MASK (37) is the ordinary token of '%'. */
+#include "tests/test.h"
+
+#include "server/served.h"
+#include "tests/support/small_tokenizer.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_checkpoint.h"
+
+#define ROWS 256
+
+static um_status open_with(int32_t rows, um_served *served, um_err *err)
+{
+    um_tiny_options options = {.embedding_size = rows};
+    char dir[UM_TEMP_PATH_BYTES];
+    char *argv[] = {"--model", dir, "--backend", "ref"};
+    um_buf json = {0};
+    um_config config;
+    um_status status;
+
+    um_temp_dir_make(dir);
+    um_document_json(&json, &(um_document){0});
+    um_temp_dir_write(dir, "tokenizer.json", um_buf_view(&json), json.length);
+    um_buf_deinit(&json);
+    UM_CHECK_OK(um_tiny_checkpoint_write(dir, &options, err), *err);
+    UM_CHECK_OK(um_config_load(UM_COMMAND_SERVE, 4, argv, &config, err), *err);
+    status = um_served_open(&config, NULL, NULL, served, err);
+    um_config_deinit(&config);
+    um_temp_dir_remove(dir);
+    return status;
+}
+
+static void text_never_becomes_mask(void)
+{
+    um_served served;
+    um_ids ids = {0};
+    um_err err = {0};
+
+    UM_CHECK_OK(open_with(ROWS, &served, &err), err);
+    UM_CHECK_OK(um_served_encode_text(&served, "all of it", 9, "prompt", &ids, &err), err);
+    UM_CHECK_INT(ids.count, 9);
+    ids.count = 0;
+    UM_CHECK_STATUS(um_served_encode_text(&served, "a 100%", 6, "prompt", &ids, &err), UM_E_VALUE);
+    UM_CHECK_STR(err.field, "prompt");
+    UM_CHECK_STR(err.message, "prompt holds the model's mask token (id 37 at position 5)");
+    um_ids_deinit(&ids);
+    um_served_close(&served);
+}
+
+static void overlong_prompts_name_the_field(void)
+{
+    char text[2000];
+    um_served served;
+    um_ids ids = {0};
+    um_err err = {0};
+
+    memset(text, 'a', sizeof(text));
+    UM_CHECK_OK(open_with(ROWS, &served, &err), err);
+    UM_CHECK_STATUS(um_served_encode_text(&served, text, sizeof(text), "prompt", &ids, &err),
+                    UM_E_CONTEXT_LENGTH);
+    UM_CHECK_STR(err.field, "prompt");
+    UM_CHECK(strstr(err.message, "maximum context length is 1024 tokens") != NULL);
+    um_ids_deinit(&ids);
+    um_served_close(&served);
+}
+
+static void a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused(void)
+{
+    um_served served;
+    um_err err = {0};
+
+    UM_CHECK_STATUS(open_with(ROWS - 1, &served, &err), UM_E_FORMAT);
+    UM_CHECK(strstr(err.message, "ids up to 255") && strstr(err.message, "255 rows"));
+}
+
+static const um_test tests[] = {
+    {"text_never_becomes_mask", text_never_becomes_mask, 0},
+    {"overlong_prompts_name_the_field", overlong_prompts_name_the_field, 0},
+    {"a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused",
+     a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused, 0},
+};
+
+UM_TEST_MAIN(tests)
