@@ -39,11 +39,15 @@ static void linear_item(void *context, int32_t worker, int64_t unit)
     run->cpu->kernels->linear(&run->job, unit, run->cpu->scratch[worker]);
 }
 
+/* Weights that fit into every core's L2 cache beside the activations. */
+#define SMALL_WEIGHT_BYTES ((size_t)1 << 20)
+#define CHUNK_ROWS_MIN 24
+
 /* Few panels do not divide evenly between threads: more row chunks do, down to 48 rows each. */
 static int64_t choose_row_chunks(int64_t rows, int64_t panels, int64_t threads)
 {
     int64_t chunks = (rows + UMI_ROW_CHUNK - 1) / UMI_ROW_CHUNK;
-    int64_t most = rows / 48;
+    int64_t most = rows / (2 * CHUNK_ROWS_MIN);
 
     while (chunks < most) {
         int64_t units = panels * chunks, longest = (units + threads - 1) / threads;
@@ -55,14 +59,26 @@ static int64_t choose_row_chunks(int64_t rows, int64_t panels, int64_t threads)
     return chunks;
 }
 
+/* A large weight is read once: threads share out its panels. A small one is read by every thread,
+ * which keeps its rows, and so its share of the activations, from one op to the next. */
+static void share_out(umi_linear_job *job, int64_t panels, int64_t threads)
+{
+    int64_t chunks = (job->rows + UMI_ROW_CHUNK * threads - 1) / (UMI_ROW_CHUNK * threads);
+
+    chunks *= threads;
+    job->rows_first =
+        job->weight->base.bytes <= SMALL_WEIGHT_BYTES && job->rows >= chunks * CHUNK_ROWS_MIN;
+    job->row_chunks = job->rows_first ? chunks : choose_row_chunks(job->rows, panels, threads);
+}
+
 static void run_linear(const umi_cpu *cpu, umi_linear_job job)
 {
     int64_t outputs = umi_panel_outputs(job.weight, cpu->kernels->panel_cols);
-    int64_t panels = (job.cols + outputs - 1) / outputs;
     linear_run run = {.cpu = cpu, .job = job};
 
-    run.job.row_chunks = choose_row_chunks(job.rows, panels, umi_pool_threads(cpu->pool));
-    umi_pool_run(cpu->pool, panels * run.job.row_chunks, linear_item, &run);
+    run.job.panels = (job.cols + outputs - 1) / outputs;
+    share_out(&run.job, run.job.panels, umi_pool_threads(cpu->pool));
+    umi_pool_run(cpu->pool, run.job.panels * run.job.row_chunks, linear_item, &run);
 }
 
 static um_status cpu_linear(um_backend *backend, const um_linear_args *args, um_err *err)

@@ -39,7 +39,9 @@ typedef struct umi_linear_job {
     int64_t x_stride;
     int64_t rows;
     int64_t cols;       /* the first so many of y, at most all */
-    int64_t row_chunks; /* rows are cut into this many even chunks; unit = (panel, chunk) */
+    int64_t panels;     /* of these columns */
+    int64_t row_chunks; /* rows are cut into this many even chunks; a unit is a (panel, chunk) */
+    bool rows_first;    /* units run through the panels of a chunk, else the chunks of a panel */
     const umi_cpu_weight *weight;
     void *out;
     int64_t out_stride;
@@ -60,7 +62,7 @@ typedef struct umi_attention_unit {
 typedef struct umi_cpu_kernels {
     const char *name; /* "avx512bf16" */
     int32_t panel_cols;
-    /* Unit of (panels of cols) * row_chunks; scratch of UMI_ROW_CHUNK * UMI_PANEL_COLS_MAX floats. */
+    /* A unit below panels * row_chunks; scratch of UMI_ROW_CHUNK * UMI_PANEL_COLS_MAX floats. */
     void (*linear)(const umi_linear_job *job, int64_t unit, float *scratch);
     /* Rows [begin, end). */
     void (*rmsnorm)(const um_rmsnorm_args *args, int64_t begin, int64_t end);

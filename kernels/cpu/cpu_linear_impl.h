@@ -253,9 +253,10 @@ static void linear_unit(const umi_linear_job *job, int64_t panel, int64_t row, i
 
 static void linear(const umi_linear_job *job, int64_t unit, float *scratch)
 {
-    int64_t chunk = unit % job->row_chunks;
+    int64_t panel = job->rows_first ? unit % job->panels : unit / job->row_chunks;
+    int64_t chunk = job->rows_first ? unit / job->panels : unit % job->row_chunks;
 
-    linear_unit(job, unit / job->row_chunks, job->rows * chunk / job->row_chunks,
+    linear_unit(job, panel, job->rows * chunk / job->row_chunks,
                 job->rows * (chunk + 1) / job->row_chunks, scratch);
 }
 
