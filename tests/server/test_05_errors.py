@@ -1,5 +1,6 @@
 """Bodies, methods, paths, media types and keys: cases 36, 78-82, 86-88, 92, 93."""
 import json
+import shutil
 import signal
 import socket
 
@@ -169,3 +170,15 @@ def test_cors_only_for_the_origins_named(shared, launch):
     assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
     foreign = server.ask("OPTIONS", CHAT, headers={**preflight, "Origin": "http://b.example"})
     assert foreign.status == 204 and "access-control-allow-origin" not in foreign.headers
+
+
+def test_no_path_of_the_machine_reaches_a_client(launch, checkpoint, tmp_path):
+    model = tmp_path / "unknown-template"
+    shutil.copytree(checkpoint, model)
+    file = model / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": "{{ messages }}"}))
+    server = launch(model=model)
+    assert str(model) in server.errors() and "no_chat" in server.errors()
+    message = server.chat().error(400, "unsupported_parameter", "messages")
+    assert "chat template" in message and str(tmp_path) not in message
+    assert server.text().status == 200
