@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "core/base/mem.h"
 #include "server/commands.h"
 #include "server/draft_view.h"
 #include "server/served.h"
@@ -115,8 +116,10 @@ static um_status flush(const um_buf *bytes, um_err *err)
 
 static void figures(um_buf *out, const um_usage *usage, int32_t tokens, double seconds)
 {
+    double rate = seconds > 0 ? 1.0 / seconds : 0.0;
+
     um_buf_printf(out, "%d steps, %d tokens, %.1f s: %.1f steps/s, %.1f tokens/s", usage->steps,
-                  tokens, seconds, usage->steps / seconds, tokens / seconds);
+                  tokens, seconds, usage->steps * rate, tokens * rate);
 }
 
 static um_status draw_draft(screen *s, const um_event *event, double seconds, um_err *err)
@@ -132,6 +135,23 @@ static um_status draw_draft(screen *s, const um_event *event, double seconds, um
     figures(&s->frame, &event->usage, committed, seconds);
     um_buf_text(&s->frame, "\x1b[0m");
     return flush(&s->frame, err);
+}
+
+/* The canvas before its first step: all masked. Also when the answer comes at once, there was a
+ * draft to see. */
+static um_status draw_blank(screen *s, int32_t canvas_tokens, um_err *err)
+{
+    um_event blank = {.tokens = um_mem_calloc((size_t)canvas_tokens, sizeof(*blank.tokens)),
+                      .token_count = canvas_tokens};
+    um_status status;
+
+    if (!blank.tokens)
+        return um_fail(err, UM_E_NOMEM, "no memory for a draft of %d positions", canvas_tokens);
+    for (int32_t i = 0; i < canvas_tokens; i++)
+        blank.tokens[i] = s->view.mask_token;
+    status = draw_draft(s, &blank, 0.0, err);
+    um_event_deinit(&blank);
+    return status;
 }
 
 static um_status draw_answer(screen *s, const um_usage *usage, double seconds, um_err *err)
@@ -213,6 +233,8 @@ static um_status run(const um_config *config, um_served *served, screen *s, um_e
     status = um_engine_create(&served->engine, &engine, err);
     if (status == UM_OK)
         status = um_engine_start(engine, err);
+    if (status == UM_OK && s->live)
+        status = draw_blank(s, submission.params.canvas_tokens, err);
     if (status == UM_OK)
         status = um_engine_submit(engine, &submission, &id, err);
     if (status == UM_OK)

@@ -138,7 +138,7 @@ def test_generate_draws_the_draft_in_a_terminal(checkpoint, shared):
     assert last.startswith(answer.content + "\n")
     steps = answer.json["usage"]["diffusion"]["steps"]
     assert f"{steps} steps" in last and "tokens/s" in last
-    assert "\u2591" in text and text.count("\x1b[J") >= 2
+    assert "\u2591" in text  # drafts may be skipped, but for the first
 
 
 def test_generate_ends_on_ctrl_c(checkpoint):
