@@ -87,7 +87,7 @@ static fixture read_fixture(void)
     fixture f = {0};
     FILE *file;
 
-    if (access(MODEL, F_OK) != 0)
+    if (access(MODEL "/config.json", F_OK) != 0)
         um_test_skip(MODEL " is not there");
     file = fopen(FIXTURE, "r");
     if (!file) {
