@@ -45,7 +45,7 @@ um_status um_op_embed(um_backend *backend, const um_embed_args *args, um_err *er
 
 um_status um_op_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err *err)
 {
-    umi_check_rmsnorm(backend, args);
+    umi_check_rmsnorm(args);
     return backend->ops->rmsnorm(backend, args, err);
 }
 

@@ -71,13 +71,11 @@ typedef struct um_embed_args {
 } um_embed_args;
 um_status um_op_embed(um_backend *backend, const um_embed_args *args, um_err *err);
 
-/* out[r] = gain * cast(x[g(r)] * (1 / sqrt(mean(x^2) + eps))), cast to out's dtype before the gain and
- * after it; g(r) = gather[r], or r when gather is NULL. In place (x == out, both f32) is allowed
- * without gather. */
+/* out[r] = gain * cast(x[r] * (1 / sqrt(mean(x[r]^2) + eps))), cast to out's dtype before the gain
+ * and after it. In place (x == out, both f32) is allowed. */
 typedef struct um_rmsnorm_args {
-    const um_tensor *x;      /* [rows_in][d] f32, may be strided */
-    const um_tensor *gain;   /* [1][d] f32 */
-    const um_tensor *gather; /* [1][rows] i32 or NULL */
+    const um_tensor *x;    /* [rows][d] f32, may be strided */
+    const um_tensor *gain; /* [1][d] f32 */
     float eps;
     const um_tensor *out; /* [rows][d] f32 or bf16, may be strided */
 } um_rmsnorm_args;

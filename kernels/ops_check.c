@@ -97,7 +97,7 @@ void umi_check_embed(const um_backend *backend, const um_embed_args *args)
     check_indices(backend, args->ids, out->rows, 0, table->rows);
 }
 
-void umi_check_rmsnorm(const um_backend *backend, const um_rmsnorm_args *args)
+void umi_check_rmsnorm(const um_rmsnorm_args *args)
 {
     const um_tensor *x = args->x, *out = args->out;
     bool in_place = x->data == out->data;
@@ -106,11 +106,9 @@ void umi_check_rmsnorm(const um_backend *backend, const um_rmsnorm_args *args)
     UM_ASSERT(is_compute_dtype(out->dtype));
     UM_ASSERT(out->cols > 0);
     check_vector(args->gain, UM_F32, out->cols);
-    check_matrix(x, args->gather ? x->rows : out->rows, out->cols);
+    check_matrix(x, out->rows, out->cols);
     check_matrix(out, out->rows, out->cols);
-    UM_ASSERT(!in_place || (!args->gather && out->dtype == UM_F32 && out->stride == x->stride));
-    if (args->gather)
-        check_indices(backend, args->gather, out->rows, 0, x->rows);
+    UM_ASSERT(!in_place || (out->dtype == UM_F32 && out->stride == x->stride));
 }
 
 void umi_check_linear(const um_backend *backend, const um_linear_args *args)

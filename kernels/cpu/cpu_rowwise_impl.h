@@ -33,7 +33,7 @@ static void rmsnorm(const um_rmsnorm_args *args, int64_t begin, int64_t end)
     const float *gain = um_f32_row(args->gain, 0);
 
     for (int64_t row = begin; row < end; row++) {
-        const float *x = um_f32_row(args->x, args->gather ? um_i32_row(args->gather, 0)[row] : row);
+        const float *x = um_f32_row(args->x, row);
         float mean = square_sum(x, cols) / (float)cols;
         vf factor = 1.0f / v_sqrt(v_set1(mean + args->eps));
 

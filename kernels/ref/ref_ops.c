@@ -180,7 +180,7 @@ um_status umi_ref_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_e
     (void)backend;
     (void)err;
     for (int64_t r = 0; r < out->rows; r++) {
-        const float *x = um_f32_row(args->x, args->gather ? um_i32_row(args->gather, 0)[r] : r);
+        const float *x = um_f32_row(args->x, r);
         float squares = 0, scale;
 
         for (int64_t i = 0; i < out->cols; i++)
