@@ -15,8 +15,8 @@ typedef struct command_row {
 } command_row;
 
 static const command_row commands[] = {
-    {"serve", UM_COMMAND_SERVE, "[options]",
-     "serve a checkpoint over HTTP with OpenAI's API", um_cmd_serve},
+    {"serve", UM_COMMAND_SERVE, "[options]", "serve a checkpoint over HTTP with OpenAI's API",
+     um_cmd_serve},
     {"generate", UM_COMMAND_GENERATE, "[options] PROMPT...",
      "answer one prompt (from standard input where none is given); in a terminal the draft is "
      "shown while it is refined",
