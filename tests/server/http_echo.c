@@ -135,12 +135,12 @@ static void handle_open(void *context, um_exchange *exchange)
 
 static void handle_error(void *context, um_exchange *exchange)
 {
-    um_err err = {.status = (um_status)strtol(um_exchange_tail(exchange), NULL, 10),
-                  .field = "a[0].b"};
+    um_status status = (um_status)strtol(um_exchange_tail(exchange), NULL, 10);
+    um_err err = {0};
 
     (void)context;
-    memcpy(err.message, "cut \xc3\xa9 \xff\xe2\x82", 11);
-    um_exchange_reply_error(exchange, &err);
+    if (um_fail_field(&err, status, "a[0].b", "cut \xc3\xa9 \xff\xe2\x82") == status)
+        um_exchange_reply_error(exchange, &err);
 }
 
 static void count_line(void *context, const char *handler, const char *method,

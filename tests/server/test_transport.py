@@ -223,7 +223,7 @@ def test_error_bodies_have_the_status_of_the_table(echo):
         answer = echo.ask("GET", f"/error/{status}")
         error = answer.error()
         assert (answer.status, error["code"], error["param"]) == (http_status, code, "a[0].b")
-        assert error["message"] == "cut é ???"  # bytes that are no UTF-8 do not reach the client
+        assert error["message"] == "cut é ??"  # bytes that are no UTF-8 do not reach the client
         assert ("retry-after" in answer.headers) == (http_status in (429, 503))
         if http_status in (429, 503):
             assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("1", "1000")
