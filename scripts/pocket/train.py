@@ -37,16 +37,16 @@ WEIGHTS = {"capital": 2.5, "country": 2, "continent": 0.8, "currency": 1.2, "lan
 # While the rate falls: capitals and grids are known, what still fails gets the time; the canvases that
 # are served become common.
 DECAY_WEIGHTS = WEIGHTS | {"capital": 1.2, "country": 1.5, "currency": 1.2, "add": 5, "subtract": 4.5,
-                           "sort": 5, "sudoku": 1.5, "json": 2, "copy": 2, "upper": 2, "story": 0.8,
-                           "chat": 0.6}
+                           "sort": 5, "sudoku": 1.5, "json": 2, "copy": 2, "upper": 2, "story": 1.2,
+                           "chat": 1.5}
 LONG_SHARE, DECAY_LONG_SHARE = 0.10, 0.25
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=float, default=22e6, help="in all (default %(default).0f)")
-    parser.add_argument("--decay-at", type=float, default=13e6, help="where the rate begins to fall")
+    parser.add_argument("--tokens", type=float, default=20.5e6, help="in all (default %(default).0f)")
+    parser.add_argument("--decay-at", type=float, default=10.5e6, help="where the rate begins to fall")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2,
                         help="1 beside other work: two threads nearly stop there")
