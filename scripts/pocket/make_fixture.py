@@ -40,13 +40,15 @@ def lines_for(model, encoder, policy, samples):
 def main():
     model, encoder = export.load(pathlib.Path(sys.argv[1]))
     samples = list(make_eval.samples())[::2]
-    lines = []
-    for number, policy in enumerate(POLICIES):
-        lines += lines_for(model, encoder, policy, samples[number::len(POLICIES)])
-    print(f"{len(lines)} of {len(samples)} prompts do not depend on rounding; {LINES} are written")
+    share = LINES // len(POLICIES)
     with open(sys.argv[2], "w", encoding="utf-8") as out:
-        for line in lines[:LINES]:
-            out.write(json.dumps(line) + "\n")
+        for number, policy in enumerate(POLICIES):
+            asked = samples[number::len(POLICIES)]
+            lines = list(lines_for(model, encoder, policy, asked))
+            print(f"{policy}: {len(lines)} of {len(asked)} do not hang on rounding", flush=True)
+            assert len(lines) >= share
+            for line in lines[:share]:
+                out.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
