@@ -84,7 +84,10 @@ def write(state, tokenizer_path, out, shape=None):
     out.mkdir(parents=True, exist_ok=True)
     texts = {"config.json": config_of(shape), "tokenizer_config.json": tokenizer_config(),
              "special_tokens_map.json": special_tokens(),
-             "generation_config.json": {"bos_token_id": v.BOS, "eos_token_id": v.END}}
+             "generation_config.json": {"bos_token_id": v.BOS, "eos_token_id": v.END},
+            # what it was trained on: the server's recommended settings
+            "unmask.json": {"max_tokens": 64, "block_length": 32, "algorithm": "low_confidence",
+                            "temperature": 0}}
     for name, content in texts.items():
         (out / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     shutil.copyfile(tokenizer_path, out / "tokenizer.json")

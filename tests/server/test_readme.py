@@ -1,20 +1,21 @@
 """The README's examples, run as they stand: `scripts/serve` without arguments on its default port,
-then the curl, Python and Node blocks, streamed and not."""
+then the curl, Python and Node blocks and the prompts of the session, streamed and not."""
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
 import subprocess
 import sys
 
+import openai
 import pytest
 
 from unmask_server import BUILD, ROOT, events, joined
 
 README = (ROOT / "README.md").read_text()
 SECONDS = 240
+CAPITAL = "The capital of France is Paris."
 
 
 def blocks(language):
@@ -52,15 +53,15 @@ def run(command, **options):
 def test_curl(served):
     plain, streamed = blocks("sh")
     answer = json.loads(run(["bash", "-c", plain]))
-    assert answer["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["message"]["content"] == CAPITAL
     chunks = events(run(["bash", "-c", streamed]).encode())
-    assert joined(chunks)
+    assert joined(chunks) == CAPITAL
 
 
 def test_python(served):
     (source,) = blocks("python")
     lines = run([sys.executable, "-c", source]).strip().splitlines()
-    assert len(lines) >= 2 and lines[0] and lines[-1]
+    assert lines == [CAPITAL, CAPITAL]
 
 
 def test_node(served, tmp_path):
@@ -70,16 +71,28 @@ def test_node(served, tmp_path):
     (source,) = blocks("js")
     (tmp_path / "example.mjs").write_text(source)
     (tmp_path / "node_modules").symlink_to(modules)
-    lines = run(["node", "example.mjs"], cwd=tmp_path).strip().splitlines()
-    assert len(lines) >= 2 and lines[0] and lines[-1]
+    assert run(["node", "example.mjs"], cwd=tmp_path).strip().splitlines() == [CAPITAL, CAPITAL]
 
 
-def test_generate_and_inspect(served):
-    """The commands of the README on the checkpoint that scripts/serve served."""
-    model = ROOT / "models/pocket"
-    if not (model / "config.json").exists():
-        cache = os.environ.get("UNMASK_CACHE") or pathlib.Path(
-            os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "unmask"
-        model = pathlib.Path(cache) / "tiny-llada"
-    assert run([BUILD / "server/unmask", "generate", "--model", model, "Hello!"]).strip()
-    assert "llada" in run([BUILD / "server/unmask", "inspect", model])
+def session():
+    """(prompt, answer) of the session with the default model."""
+    (block,) = re.findall(r"^```console\n(.*?)^```$", README, re.S | re.M)
+    found = re.findall(r'^\$ unmask generate "(.*)"\n((?:(?!\$ ).*\n)+)', block, re.M)
+    assert len(found) > 10
+    return [(prompt, answer.rstrip("\n")) for prompt, answer in found]
+
+
+@pytest.mark.parametrize("prompt, answer", session())
+def test_session(served, prompt, answer):
+    """The model's answers, right ones as a reader can see, over HTTP and in the terminal."""
+    client = openai.OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="none")
+    ask = {"model": client.models.list().data[0].id,
+           "messages": [{"role": "user", "content": prompt}]}
+    assert client.chat.completions.create(**ask).choices[0].message.content == answer
+    chunks = client.chat.completions.create(**ask, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer
+    assert run([BUILD / "server/unmask", "generate", prompt]) == answer + "\n"
+
+
+def test_inspect(served):
+    assert "llada" in run([BUILD / "server/unmask", "inspect", ROOT / "models/pocket"])
