@@ -3,7 +3,7 @@
     python -m pytest scripts/pocket/test_pocket.py
 """
 
-
+import pytest
 import torch
 
 import batches
