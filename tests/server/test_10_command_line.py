@@ -142,8 +142,10 @@ def test_generate_draws_the_draft_in_a_terminal(checkpoint, shared):
 
 
 def test_generate_ends_on_ctrl_c(checkpoint):
+    # a test run in the background of a shell inherits an ignored SIGINT; a terminal's child does not
     process = subprocess.Popen([str(BINARY), "generate", "--model", str(checkpoint), "--backend", "ref",
-                                "--max-tokens", "900", "x"], stdout=subprocess.PIPE)
+                                "--max-tokens", "900", "x"], stdout=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == -signal.SIGINT
 
