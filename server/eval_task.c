@@ -1,12 +1,10 @@
 #include "server/eval_task.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/file.h"
 #include "core/base/mem.h"
-
-#define READ_BYTES 4096
 
 /* ---- fields --------------------------------------------------------------------------------- */
 
@@ -286,34 +284,10 @@ um_status um_eval_tasks_parse(const char *text, size_t length, um_eval_tasks *ou
     return status;
 }
 
-static um_status read_file(const char *path, um_buf *out, um_err *err)
-{
-    FILE *file = fopen(path, "rb");
-    um_status status = UM_OK;
-    char chunk[READ_BYTES];
-    size_t count;
-
-    if (!file)
-        return um_fail(err, errno == ENOENT ? UM_E_NOT_FOUND : UM_E_IO, "cannot open: %s",
-                       strerror(errno));
-    while (status == UM_OK && (count = fread(chunk, 1, sizeof(chunk), file)) > 0) {
-        um_buf_append(out, chunk, count);
-        if (um_buf_failed(out))
-            status = um_fail(err, UM_E_NOMEM, "no memory for over %zu bytes", out->length);
-        else if (out->length > UM_EVAL_FILE_BYTES_MAX)
-            status = um_fail(err, UM_E_STRING_ABOVE_MAX, "it has over %zu bytes, the maximum",
-                             UM_EVAL_FILE_BYTES_MAX);
-    }
-    if (status == UM_OK && ferror(file))
-        status = um_fail(err, UM_E_IO, "cannot read: %s", strerror(errno));
-    fclose(file);
-    return status;
-}
-
 um_status um_eval_tasks_load(const char *path, um_eval_tasks *out, um_err *err)
 {
     um_buf text = {0};
-    um_status status = read_file(path, &text, err);
+    um_status status = um_file_read(path, UM_EVAL_FILE_BYTES_MAX, &text, err);
 
     *out = (um_eval_tasks){0};
     if (status == UM_OK)
