@@ -193,7 +193,7 @@ static void files_are_loaded_and_named_in_errors(void)
     snprintf(path, sizeof(path), "%s/none", dir);
     UM_CHECK_STATUS(um_eval_tasks_load(path, &tasks, &err), UM_E_NOT_FOUND);
     UM_CHECK(strstr(err.message, "/none: ") != NULL);
-    UM_CHECK_STATUS(um_eval_tasks_load(dir, &tasks, &err), UM_E_IO);
+    UM_CHECK_STATUS(um_eval_tasks_load(dir, &tasks, &err), UM_E_FORMAT);
     um_temp_dir_remove(dir);
 }
 
