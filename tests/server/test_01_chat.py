@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from http_echo import SANITIZED
 from unmask_server import CHAT, chat
 
 
@@ -170,7 +171,7 @@ def test_memory_of_a_huge_body_is_given_back(launch):
     for _ in range(3):
         server.ask("POST", CHAT, b'{"a":[' + b"{}," * 2_000_000 + b"0]}").error(
             400, "missing_required_parameter", "messages")
-    assert server.resident_kib() < before + 64 * 1024
+    assert SANITIZED or server.resident_kib() < before + 64 * 1024  # they keep freed memory
 
 
 def test_names_end_where_their_strings_end(shared):
