@@ -1,0 +1,47 @@
+# Finds a CUDA 13 toolkit with the headers of cuBLASLt and enables its language. Included from the
+# top level, so that tests see it too. Where the parts lie is known to scripts/setup_cuda alone,
+# which also brings what is missing.
+#
+# Sets UM_HAVE_CUDA; UM_CUBLAS_INCLUDE; UM_CUDA_TOOLS (folder of cuobjdump and nvdisasm).
+if(NOT UM_CUDA MATCHES "^(ON|OFF|AUTO)$")
+    message(FATAL_ERROR "UM_CUDA is '${UM_CUDA}'; known are ON, OFF, AUTO")
+endif()
+set(UM_HAVE_CUDA OFF)
+if(UM_CUDA STREQUAL "OFF")
+    return()
+endif()
+
+execute_process(COMMAND ${PROJECT_SOURCE_DIR}/scripts/setup_cuda paths
+    OUTPUT_VARIABLE lines OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+string(REPLACE "\n" ";" lines "${lines}")
+foreach(line IN LISTS lines)
+    if(line MATCHES "^(UM_[A-Z_]+)=(.*)$")
+        set(${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
+    endif()
+endforeach()
+find_program(UM_CUDA_HOST_COMPILER g++ DOC "Compiler of the host half of .cu files")
+if(NOT UM_NVCC OR NOT UM_CUBLAS_INCLUDE OR NOT UM_CUDA_HOST_COMPILER)
+    if(UM_CUDA STREQUAL "ON")
+        message(FATAL_ERROR "UM_CUDA is ON, but nvcc is '${UM_NVCC}', the folder of cublasLt.h "
+            "'${UM_CUBLAS_INCLUDE}', g++ '${UM_CUDA_HOST_COMPILER}'; scripts/setup_cuda brings them")
+    endif()
+    message(STATUS "No CUDA plugin: toolkit incomplete (scripts/setup_cuda brings it)")
+    return()
+endif()
+
+# Machine code for what the numbers of docs/gpu-model.md are about; PTX for every later device, and
+# for the interpreter of the tests. A sanitized build runs only the latter.
+set(UM_CUDA_ARCHITECTURES "80-real;90-real;100-real;80-virtual")
+if(UM_SANITIZE)
+    set(UM_CUDA_ARCHITECTURES "80-virtual")
+endif()
+set(CMAKE_CUDA_ARCHITECTURES ${UM_CUDA_ARCHITECTURES} CACHE STRING "Targets of nvcc")
+set(CMAKE_CUDA_COMPILER ${UM_NVCC} CACHE FILEPATH "nvcc")
+set(CMAKE_CUDA_HOST_COMPILER ${UM_CUDA_HOST_COMPILER} CACHE FILEPATH "Host compiler of nvcc")
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+enable_language(CXX)
+enable_language(CUDA)
+find_package(CUDAToolkit 13 REQUIRED)
+set(UM_HAVE_CUDA ON)
