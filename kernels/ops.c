@@ -49,6 +49,12 @@ um_status um_op_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err
     return backend->ops->rmsnorm(backend, args, err);
 }
 
+um_status um_op_layernorm(um_backend *backend, const um_layernorm_args *args, um_err *err)
+{
+    umi_check_layernorm(args);
+    return backend->ops->layernorm(backend, args, err);
+}
+
 um_status um_op_linear(um_backend *backend, const um_linear_args *args, um_err *err)
 {
     umi_check_linear(backend, args);

@@ -77,7 +77,7 @@ um_status umi_check_weight(const um_weight_spec *spec, um_err *err)
 
     UM_ASSERT(is_compute_dtype(spec->dtype));
     UM_ASSERT(spec->part_count >= 1 && spec->part_count <= UM_WEIGHT_PARTS_MAX);
-    UM_ASSERT(spec->kind == UM_WEIGHT_PLAIN || spec->part_count == 2);
+    UM_ASSERT(spec->kind != UM_WEIGHT_GATED || spec->part_count == 2);
     for (int32_t i = 0; i < spec->part_count && status == UM_OK; i++) {
         UM_ASSERT(spec->parts[i].data != NULL);
         UM_ASSERT(spec->parts[i].stride >= spec->parts[i].cols);
@@ -95,20 +95,36 @@ void umi_check_embed(const um_backend *backend, const um_embed_args *args)
     check_matrix(table, table->rows, out->cols);
     check_matrix(out, out->rows, out->cols);
     check_indices(backend, args->ids, out->rows, 0, table->rows);
+    if (!args->position_table)
+        return;
+    UM_ASSERT(args->position_table->dtype == table->dtype);
+    check_matrix(args->position_table, args->position_table->rows, out->cols);
+    check_indices(backend, args->positions, out->rows, 0, args->position_table->rows);
 }
 
-void umi_check_rmsnorm(const um_rmsnorm_args *args)
+static void check_norm(const um_tensor *x, const um_tensor *gain, const um_tensor *out)
 {
-    const um_tensor *x = args->x, *out = args->out;
     bool in_place = x->data == out->data;
 
     UM_ASSERT(x->dtype == UM_F32);
     UM_ASSERT(is_compute_dtype(out->dtype));
     UM_ASSERT(out->cols > 0);
-    check_vector(args->gain, UM_F32, out->cols);
+    check_vector(gain, UM_F32, out->cols);
     check_matrix(x, out->rows, out->cols);
     check_matrix(out, out->rows, out->cols);
     UM_ASSERT(!in_place || (out->dtype == UM_F32 && out->stride == x->stride));
+}
+
+void umi_check_rmsnorm(const um_rmsnorm_args *args)
+{
+    check_norm(args->x, args->gain, args->out);
+}
+
+void umi_check_layernorm(const um_layernorm_args *args)
+{
+    check_norm(args->x, args->gain, args->out);
+    if (args->bias)
+        check_vector(args->bias, UM_F32, args->out->cols);
 }
 
 void umi_check_linear(const um_backend *backend, const um_linear_args *args)
@@ -118,7 +134,7 @@ void umi_check_linear(const um_backend *backend, const um_linear_args *args)
 
     UM_ASSERT(x->dtype == weight->dtype);
     UM_ASSERT(is_compute_dtype(out->dtype));
-    UM_ASSERT(!args->accumulate || out->dtype == UM_F32);
+    UM_ASSERT(!args->accumulate || (out->dtype == UM_F32 && weight->kind != UM_WEIGHT_ACTIVATED));
     UM_ASSERT(x->data != out->data);
     check_matrix(x, out->rows, weight->in);
     check_matrix(out, out->rows, weight->out);
@@ -136,15 +152,17 @@ void umi_check_rope(const um_backend *backend, const um_rope_args *args)
     UM_ASSERT(args->heads > 0 && args->kv_heads > 0);
     UM_ASSERT(args->head_dim > 0 && args->head_dim % 2 == 0);
     UM_ASSERT(args->qkv->dtype == UM_F32);
-    UM_ASSERT(args->cos_sin->dtype == UM_F32);
     UM_ASSERT(is_compute_dtype(args->q->dtype));
     UM_ASSERT(args->k->dtype == args->q->dtype);
     UM_ASSERT(args->v->dtype == args->q->dtype);
     check_matrix(args->qkv, rows, q_width + 2 * k_width);
-    check_matrix(args->cos_sin, args->cos_sin->rows, args->head_dim);
     check_matrix(args->q, rows, q_width);
     check_matrix(args->k, rows, k_width);
     check_matrix(args->v, rows, k_width);
+    if (!args->cos_sin)
+        return;
+    UM_ASSERT(args->cos_sin->dtype == UM_F32);
+    check_matrix(args->cos_sin, args->cos_sin->rows, args->head_dim);
     check_indices(backend, args->positions, rows, 0, args->cos_sin->rows);
 }
 

@@ -14,6 +14,7 @@ um_status umi_check_weight(const um_weight_spec *spec, um_err *err);
 
 void umi_check_embed(const um_backend *backend, const um_embed_args *args);
 void umi_check_rmsnorm(const um_rmsnorm_args *args);
+void umi_check_layernorm(const um_layernorm_args *args);
 void umi_check_linear(const um_backend *backend, const um_linear_args *args);
 void umi_check_rope(const um_backend *backend, const um_rope_args *args);
 void umi_check_attention(const um_backend *backend, const um_attention_args *args);

@@ -31,6 +31,7 @@ typedef struct um_ops_table {
     /* forward */
     um_status (*embed)(um_backend *backend, const um_embed_args *args, um_err *err);
     um_status (*rmsnorm)(um_backend *backend, const um_rmsnorm_args *args, um_err *err);
+    um_status (*layernorm)(um_backend *backend, const um_layernorm_args *args, um_err *err);
     um_status (*linear)(um_backend *backend, const um_linear_args *args, um_err *err);
     um_status (*rope)(um_backend *backend, const um_rope_args *args, um_err *err);
     um_status (*attention)(um_backend *backend, const um_attention_args *args, um_err *err);

@@ -15,7 +15,9 @@
 
 /* What the `draw` counter word means. A token draw for vocabulary entry v uses word v/4 and lane
  * v%4 of its result; all other purposes sit above every vocabulary size. */
-#define UM_DRAW_ORDER 0x80000000u /* order of positions (random remasking) */
+#define UM_DRAW_ORDER 0x80000000u  /* order of positions (random remasking) */
+#define UM_DRAW_RANK 0x80000001u   /* draw of positions by confidence (Dream alg_temp) */
+#define UM_DRAW_COMMIT 0x80000002u /* each position on its own (Dream origin, DiffuLLaMA) */
 
 static inline void um_philox(uint64_t seed, uint32_t step, uint32_t position, uint32_t draw,
                              uint32_t choice, uint32_t out[4])

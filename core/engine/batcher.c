@@ -59,6 +59,7 @@ static um_score_rule score_rule(const um_request *request, const um_batch_facts 
         .choice = params->choice,
         .temperature = params->temperature,
         .confidence = (int32_t)params->policy->confidence,
+        .top_p = 1.0f,
         .banned = {-1, -1},
         .uncounted = {-1, -1},
     };
@@ -97,14 +98,20 @@ static void add_request(um_plan *plan, const um_request *request, const um_batch
         unconditional = add_hidden(plan, candidates, count, row);
     }
     for (int32_t i = 0; i < count; i++) {
-        plan->score_rows[first + i] = (um_score_row){.position = candidates[i], .rule = index};
+        plan->score_rows[first + i] =
+            (um_score_row){.position = candidates[i], .rule = index, .masked = 1};
         plan->guidance[first + i] = request->params.cfg_scale;
         plan->unconditional[first + i] = guided ? unconditional + i : -1;
         plan->conditional[first + i] = conditional + i; /* last: overwrites the candidate */
     }
     plan->score_count += count;
     plan->score_rules[index] = score_rule(request, facts);
-    *select = (um_select_rule){.first = first, .rows = count, .sequence = index};
+    *select = (um_select_rule){.seed = request->params.seed,
+                               .step = (uint32_t)canvas->step,
+                               .choice = request->params.choice,
+                               .first = first,
+                               .rows = count,
+                               .sequence = index};
     um_canvas_select_rule(canvas, select);
 }
 

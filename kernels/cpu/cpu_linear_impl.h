@@ -173,6 +173,8 @@ UM_INLINE vf activate(um_activation activation, vf g)
         return 0.5f * g * (1.0f + v_erf(g * 0.70710678118654752f));
     case UM_ACT_RELU:
         return v_max(v_set1(0.0f), g);
+    case UM_ACT_GELU_TANH: /* (1 + tanh u) / 2 = 1 / (1 + exp(-2u)) */
+        return g / (1.0f + v_exp(-1.5957691216f * (g + 0.044715f * g * g * g)));
     }
     UM_FATAL("unknown activation");
 }
@@ -214,6 +216,8 @@ static void finish_tile(const umi_linear_job *job, int64_t panel, int64_t row, i
                 if (bias)
                     up = up + v_load(bias + cols + c);
                 y = activate(weight->base.activation, y) * up;
+            } else if (weight->base.kind == UM_WEIGHT_ACTIVATED) {
+                y = activate(weight->base.activation, y);
             }
             put(job, row + r, panel * cols + c, y, left);
         }

@@ -58,6 +58,13 @@ UM_INLINE void put_element(const um_tensor *t, int64_t row, int64_t col, vf y, i
         v_store_n(um_f32_row(t, row) + col, y, count);
 }
 
+/* `count` elements as they are, for models that rotate nothing. */
+UM_INLINE void copy_elements(const float *x, const um_tensor *out, int64_t row, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += VL)
+        put_element(out, row, i, v_load_n(x + i, count - i), count - i);
+}
+
 /* One head: first' = first * cos - second * sin, second' = second * cos + first * sin. */
 UM_INLINE void rotate(const float *x, const float *cos_sin, int64_t half, const um_tensor *out,
                       int64_t row, int64_t col)
@@ -75,18 +82,23 @@ UM_INLINE void rotate(const float *x, const float *cos_sin, int64_t half, const 
 static void rope(const um_rope_args *args, int64_t begin, int64_t end)
 {
     int64_t dim = args->head_dim;
-    int64_t v_width = args->kv_heads * dim;
+    int64_t q_width = args->heads * dim, v_width = args->kv_heads * dim;
 
     for (int64_t row = begin; row < end; row++) {
         const float *x = um_f32_row(args->qkv, row);
-        const float *table = um_f32_row(args->cos_sin, um_i32_row(args->positions, 0)[row]);
+        const float *table;
 
+        copy_elements(x + q_width + v_width, args->v, row, v_width);
+        if (!args->cos_sin) {
+            copy_elements(x, args->q, row, q_width);
+            copy_elements(x + q_width, args->k, row, v_width);
+            continue;
+        }
+        table = um_f32_row(args->cos_sin, um_i32_row(args->positions, 0)[row]);
         for (int64_t h = 0; h < args->heads; h++, x += dim)
             rotate(x, table, dim / 2, args->q, row, h * dim);
         for (int64_t h = 0; h < args->kv_heads; h++, x += dim)
             rotate(x, table, dim / 2, args->k, row, h * dim);
-        for (int64_t i = 0; i < v_width; i += VL)
-            put_element(args->v, row, i, v_load_n(x + i, v_width - i), v_width - i);
     }
 }
 

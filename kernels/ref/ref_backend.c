@@ -103,6 +103,7 @@ const um_ops_table umi_ref_ops = {
     .weight_destroy = umi_ref_weight_destroy,
     .embed = umi_ref_embed,
     .rmsnorm = umi_ref_rmsnorm,
+    .layernorm = umi_ref_layernorm,
     .linear = umi_ref_linear,
     .rope = umi_ref_rope,
     .attention = umi_ref_attention,

@@ -38,6 +38,7 @@ um_status umi_ref_weight_create(um_backend *backend, const um_weight_spec *spec,
 void umi_ref_weight_destroy(um_backend *backend, um_weight *weight);
 um_status umi_ref_embed(um_backend *backend, const um_embed_args *args, um_err *err);
 um_status umi_ref_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_err *err);
+um_status umi_ref_layernorm(um_backend *backend, const um_layernorm_args *args, um_err *err);
 um_status umi_ref_linear(um_backend *backend, const um_linear_args *args, um_err *err);
 um_status umi_ref_rope(um_backend *backend, const um_rope_args *args, um_err *err);
 um_status umi_ref_attention(um_backend *backend, const um_attention_args *args, um_err *err);

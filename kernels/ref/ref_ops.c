@@ -120,6 +120,8 @@ static float activate(um_activation activation, float x)
         return 0.5f * x * (1.0f + erff(x * 0.70710678f));
     case UM_ACT_RELU:
         return x > 0 || isnan(x) ? x : 0.0f;
+    case UM_ACT_GELU_TANH:
+        return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     }
     UM_FATAL("unknown activation");
 }
@@ -131,6 +133,8 @@ static float linear_element(const umi_ref_weight *weight, int64_t o, const float
     umi_ref_products(weight, o, 1, x, &y);
     if (weight->base.kind == UM_WEIGHT_PLAIN)
         return y;
+    if (weight->base.kind == UM_WEIGHT_ACTIVATED)
+        return activate(weight->base.activation, y);
     gate = y;
     umi_ref_products(weight, weight->base.out + o, 1, x, &y);
     return activate(weight->base.activation, gate) * y;
@@ -166,8 +170,13 @@ um_status umi_ref_embed(um_backend *backend, const um_embed_args *args, um_err *
     for (int64_t r = 0; r < out->rows; r++) {
         int32_t id = um_i32_row(args->ids, 0)[r];
 
-        for (int64_t i = 0; i < out->cols; i++)
-            put(out, r, i, args->scale * get(args->table, id, i));
+        for (int64_t i = 0; i < out->cols; i++) {
+            float x = args->scale * get(args->table, id, i);
+
+            if (args->position_table)
+                x += get(args->position_table, um_i32_row(args->positions, 0)[r], i);
+            put(out, r, i, x);
+        }
     }
     return UM_OK;
 }
@@ -192,14 +201,44 @@ um_status umi_ref_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, um_e
     return UM_OK;
 }
 
+um_status umi_ref_layernorm(um_backend *backend, const um_layernorm_args *args, um_err *err)
+{
+    const um_tensor *out = args->out;
+    const float *gain = um_f32_row(args->gain, 0);
+    const float *bias = args->bias ? um_f32_row(args->bias, 0) : NULL;
+
+    (void)backend;
+    (void)err;
+    for (int64_t r = 0; r < out->rows; r++) {
+        const float *x = um_f32_row(args->x, r);
+        float mean = 0, squares = 0, scale;
+
+        for (int64_t i = 0; i < out->cols; i++)
+            mean += x[i];
+        mean /= (float)out->cols;
+        for (int64_t i = 0; i < out->cols; i++)
+            squares += (x[i] - mean) * (x[i] - mean);
+        scale = 1.0f / sqrtf(squares / (float)out->cols + args->eps);
+        for (int64_t i = 0; i < out->cols; i++) {
+            float y = (x[i] - mean) * scale * gain[i];
+
+            put(out, r, i, bias ? y + bias[i] : y);
+        }
+    }
+    return UM_OK;
+}
+
+/* cos_sin NULL: copied only. */
 static void rotate_head(const float *x, const float *cos_sin, int64_t half, const um_tensor *out,
                         int64_t row, int64_t col)
 {
-    const float *c = cos_sin, *s = cos_sin + half;
+    for (int64_t j = 0; j < 2 * half && !cos_sin; j++)
+        put(out, row, col + j, x[j]);
+    for (int64_t j = 0; j < half && cos_sin; j++) {
+        float c = cos_sin[j], s = cos_sin[half + j];
 
-    for (int64_t j = 0; j < half; j++) {
-        put(out, row, col + j, x[j] * c[j] - x[j + half] * s[j]);
-        put(out, row, col + half + j, x[j + half] * c[j] + x[j] * s[j]);
+        put(out, row, col + j, x[j] * c - x[j + half] * s);
+        put(out, row, col + half + j, x[j + half] * c + x[j] * s);
     }
 }
 
@@ -212,7 +251,8 @@ um_status umi_ref_rope(um_backend *backend, const um_rope_args *args, um_err *er
     (void)err;
     for (int64_t r = 0; r < args->qkv->rows; r++) {
         const float *q = um_f32_row(args->qkv, r), *k = q + q_width, *v = k + k_width;
-        const float *cos_sin = um_f32_row(args->cos_sin, um_i32_row(args->positions, 0)[r]);
+        const float *cos_sin =
+            args->cos_sin ? um_f32_row(args->cos_sin, um_i32_row(args->positions, 0)[r]) : NULL;
 
         for (int64_t col = 0; col < q_width; col += dim)
             rotate_head(q + col, cos_sin, half, args->q, r, col);

@@ -277,7 +277,7 @@ static void the_first_canvas_has_the_published_confidences(void)
 static int32_t count_selected(um_backend *backend, const float *confidences, int32_t rows,
                               um_select_rule rule)
 {
-    const um_score_row score_rows[4] = {{0, 0}, {1, 0}, {2, 0}, {3, 0}};
+    const um_score_row score_rows[4] = {{0, 0, 1}, {1, 0, 1}, {2, 0, 1}, {3, 0, 1}};
     const int32_t tokens[4] = {5, 6, 7, 8};
     um_tensor device[6] = {0};
     const struct {
