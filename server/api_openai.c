@@ -26,6 +26,7 @@ typedef struct job {
     um_exchange *exchange; /* NULL: the client left */
     um_endpoint endpoint;
     um_buf body;            /* taken from the exchange, which may be gone while the pool reads */
+    size_t body_bytes;      /* of it, to be given back to the transport */
     um_api_request request; /* without its body once prepared */
     uint64_t owner;         /* whose turn it is: the key's, or the user's where one is named */
     um_ids prompts[UM_PROMPTS_MAX]; /* [prompt_count], owned */
@@ -267,6 +268,8 @@ static void job_destroy(job *j)
         um_ids_deinit(&j->prompts[i]);
     um_api_request_deinit(&j->request);
     um_buf_deinit(&j->body);
+    if (j->app->http)
+        um_http_body_freed(j->app->http, j->body_bytes);
     um_mem_free(j);
 }
 
@@ -301,6 +304,7 @@ static void begin(um_app *app, um_endpoint endpoint, um_exchange *exchange)
         return;
     }
     j->body = um_exchange_take_body(exchange);
+    j->body_bytes = j->body.length;
     j->owner = owner_of(um_exchange_key_name(exchange));
     j->app = app;
     j->exchange = exchange;

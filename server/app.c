@@ -361,6 +361,7 @@ static um_status open_http(um_app *app, um_err *err)
         .context = app,
         .gate = um_app_gate,
         .body_bytes_max = (size_t)config->max_body,
+        .body_bytes_total_max = (size_t)config->max_body_total,
         .connections_max = (uint32_t)config->max_connections,
         .connections_per_address_max = (uint32_t)config->max_connections_per_address,
         .idle_timeout_s = IDLE_TIMEOUT_S,
@@ -376,8 +377,12 @@ static um_status open_http(um_app *app, um_err *err)
         .allowed_hosts = (const char *const *)config->allowed_host.items,
         .allowed_host_count = config->allowed_host.count,
     };
-    um_status status = um_http_open(&app->loop, &options, &app->http, err);
+    um_status status;
 
+    if (config->max_body_total < config->max_body)
+        return um_fail(err, UM_E_VALUE, "--max-body-total %lld is below --max-body %lld",
+                       (long long)config->max_body_total, (long long)config->max_body);
+    status = um_http_open(&app->loop, &options, &app->http, err);
     if (status != UM_OK)
         return status;
     um_log(UM_LOG_INFO, "listening", "host=%s port=%u model=%s", config->host,

@@ -17,8 +17,8 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
-#define HEADER_BYTES_MAX 65536 /* request line and headers; more is 431 */
-#define TIMEOUT_MS_MAX 60000   /* a longer sleep than MHD_get_timeout asks for is a harmless run */
+#define CONNECTION_BYTES_MAX (2 * UMI_HEADER_BYTES_MAX) /* the library's memory for one */
+#define TIMEOUT_MS_MAX 60000 /* a longer sleep than MHD_get_timeout asks for is a harmless run */
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
@@ -175,6 +175,24 @@ const char *um_http_reject_name(um_http_reject reason)
     return names[reason];
 }
 
+/* ---- bodies -------------------------------------------------------------------------------- */
+
+size_t umi_http_body_room(const um_http *http)
+{
+    return http->options.body_bytes_total_max - http->body_bytes;
+}
+
+size_t um_http_body_bytes(const um_http *http)
+{
+    return http->body_bytes;
+}
+
+void um_http_body_freed(um_http *http, size_t bytes)
+{
+    UM_ASSERT(bytes <= http->body_bytes);
+    http->body_bytes -= bytes;
+}
+
 /* ---- open ---------------------------------------------------------------------------------- */
 
 static bool is_loopback(const struct sockaddr *address)
@@ -252,9 +270,10 @@ static um_status start_daemon(um_http *http, um_err *err)
         NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)options->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)options->connections_per_address_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_timeout_s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+        (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)options->idle_timeout_s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
+        NULL, MHD_OPTION_END);
     /* A daemon that fails closes the socket in most of its failures, so nobody else may. */
     return http->daemon ? UM_OK : um_fail(err, UM_E_NOMEM, "libmicrohttpd did not start");
 }

@@ -54,6 +54,7 @@ typedef struct um_http_options {
     void *context;
     um_gate_fn gate;
     size_t body_bytes_max;                /* --max-body */
+    size_t body_bytes_total_max;          /* --max-body-total, of all requests together */
     uint32_t connections_max;             /* --max-connections */
     uint32_t connections_per_address_max; /* 0: no limit */
     uint32_t idle_timeout_s;              /* keep-alive, 75 */
@@ -76,6 +77,7 @@ bool um_http_is_loopback(const um_http *http); /* only this machine can reach it
 /* Stop accepting; open exchanges go on, their answers close the connection. */
 void um_http_quiesce(um_http *http);
 size_t um_http_exchange_count(const um_http *http); /* begun and not yet completed */
+size_t um_http_body_bytes(const um_http *http);     /* of which body_bytes_total_max is the bound */
 /* Ends everything (open streams are cut), closes all handles, then calls `closed` from the loop. */
 void um_http_close(um_http *http, void (*closed)(void *context), void *context);
 /* Replaces the key list (SIGHUP). */
@@ -87,8 +89,10 @@ const char *um_exchange_method(const um_exchange *exchange); /* "GET", "POST"; H
 const char *
 um_exchange_tail(const um_exchange *exchange); /* percent-decoded rest of a PREFIX path */
 const char *um_exchange_body(const um_exchange *exchange, size_t *length);
-/* The body becomes the caller's, to be freed with um_buf_deinit; the exchange has none any more. */
+/* The body becomes the caller's, to be freed with um_buf_deinit; the exchange has none any more. Its
+ * bytes count for body_bytes_total_max until um_http_body_freed. */
 um_buf um_exchange_take_body(um_exchange *exchange);
+void um_http_body_freed(um_http *http, size_t bytes);
 const char *um_exchange_request_id(const um_exchange *exchange); /* x-request-id */
 const char *um_exchange_key_name(const um_exchange *exchange);   /* "" without a key */
 uint64_t um_exchange_arrived_ns(const um_exchange *exchange);    /* um_clock_system at receipt */

@@ -1,7 +1,7 @@
 /*
  * May this request pass? Everything that can be decided from the request line and the headers, in
- * the order that decides which of several faults is told: framing, URL, method, host, key, 503
- * gate, media type, size. Also CORS, because its headers go on every answer.
+ * the order that decides which of several faults is told: header size, framing, URL, method, host,
+ * key, 503 gate, media type, body size. Also CORS, because its headers go on every answer.
  */
 #include "server/http_internal.h"
 
@@ -98,6 +98,22 @@ static void refuse_url(um_exchange *exchange, const char *url)
 }
 
 /* ---- framing and size ---------------------------------------------------------------------- */
+
+/* The library's own refusal has neither a request id nor a JSON body, so it is given room for more
+ * than we accept; what exceeds even that is answered by the library. */
+static bool headers_are_short(um_exchange *exchange)
+{
+    char message[96];
+
+    if (MHD_get_connection_info(exchange->connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)
+            ->header_size <= UMI_HEADER_BYTES_MAX)
+        return true;
+    snprintf(message, sizeof(message), "Request line and headers are longer than %d bytes.",
+             UMI_HEADER_BYTES_MAX);
+    exchange->close = true;
+    umi_exchange_refuse(exchange, 431, "request_headers_too_large", message);
+    return false;
+}
 
 typedef struct framing {
     unsigned lengths, encodings;
@@ -390,6 +406,10 @@ static bool content_accepted(um_exchange *exchange)
         umi_exchange_too_large(exchange);
         return false;
     }
+    if (umi_access_announced(exchange) > umi_http_body_room(exchange->http)) {
+        umi_exchange_no_room(exchange);
+        return false;
+    }
     return true;
 }
 
@@ -423,7 +443,8 @@ bool umi_access_check(um_exchange *exchange, const char *url, const char *method
     um_buf allow = {0};
 
     add_cors_headers(exchange);
-    passed = framing_is_plain(exchange) && target_found(exchange, url, method, options, &allow) &&
+    passed = headers_are_short(exchange) && framing_is_plain(exchange) &&
+             target_found(exchange, url, method, options, &allow) &&
              caller_accepted(exchange, &allow, options) && gate_open(exchange) &&
              content_accepted(exchange);
     um_buf_deinit(&allow);

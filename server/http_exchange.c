@@ -106,6 +106,12 @@ static void tell_gone(um_exchange *exchange)
         exchange->on_gone(exchange->context);
 }
 
+static void drop_body(um_exchange *exchange)
+{
+    um_http_body_freed(exchange->http, exchange->body.length);
+    um_buf_deinit(&exchange->body);
+}
+
 void umi_exchange_destroy(um_exchange *exchange)
 {
     if (exchange->state == UMI_READING)
@@ -115,7 +121,7 @@ void umi_exchange_destroy(um_exchange *exchange)
     exchange->connection->exchange = NULL;
     exchange->http->exchange_count--;
     um_buf_deinit(&exchange->tail);
-    um_buf_deinit(&exchange->body);
+    drop_body(exchange);
     um_buf_deinit(&exchange->headers);
     um_buf_deinit(&exchange->answer);
     um_mem_free(exchange);
@@ -264,6 +270,7 @@ static void answer_half_read(um_exchange *exchange)
 {
     um_buf text = {0};
 
+    drop_body(exchange);
     print_answer(exchange, &text);
     if (!um_buf_failed(&text) && !um_buf_failed(&exchange->headers) &&
         !um_buf_failed(&exchange->answer))
@@ -316,6 +323,12 @@ void umi_exchange_too_large(um_exchange *exchange)
     umi_exchange_refuse(exchange, 413, "request_too_large", message);
 }
 
+void umi_exchange_no_room(um_exchange *exchange)
+{
+    umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_BAD_REQUEST);
+    umi_exchange_refuse(exchange, 503, "overloaded", "No room for the body; try again.");
+}
+
 void umi_exchange_body_late(um_exchange *exchange)
 {
     umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_BAD_REQUEST);
@@ -347,21 +360,31 @@ enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url
     return MHD_YES;
 }
 
+/* False: out of memory, or of the room that all bodies share. */
+static bool keep_bytes(um_exchange *exchange, const char *bytes, size_t length)
+{
+    um_http *http = exchange->http;
+
+    if (length > umi_http_body_room(http))
+        return false;
+    um_buf_append(&exchange->body, bytes, length);
+    if (um_buf_failed(&exchange->body))
+        return false;
+    http->body_bytes += length;
+    return true;
+}
+
 enum MHD_Result umi_exchange_upload(um_exchange *exchange, const char *bytes, size_t length)
 {
     if (exchange->state != UMI_READING)
         return MHD_YES; /* lingering: thrown away */
-    if (length > exchange->http->options.body_bytes_max - exchange->body.length) {
+    if (length > exchange->http->options.body_bytes_max - exchange->body.length)
         umi_exchange_too_large(exchange);
-        answer_half_read(exchange);
+    else if (!keep_bytes(exchange, bytes, length))
+        umi_exchange_no_room(exchange);
+    else
         return MHD_YES;
-    }
-    um_buf_append(&exchange->body, bytes, length);
-    if (um_buf_failed(&exchange->body)) {
-        umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_BAD_REQUEST);
-        umi_exchange_refuse(exchange, 503, "overloaded", "No memory for the body.");
-        answer_half_read(exchange);
-    }
+    answer_half_read(exchange);
     return MHD_YES;
 }
 

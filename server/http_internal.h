@@ -18,8 +18,9 @@
 #include "server/http.h"
 
 #define UMI_JSON "application/json"
-#define UMI_ID_BYTES 129     /* of request ids, with the NUL */
-#define UMI_STATUS_CLASSES 3 /* 2xx, 4xx, 5xx */
+#define UMI_ID_BYTES 129           /* of request ids, with the NUL */
+#define UMI_STATUS_CLASSES 3       /* 2xx, 4xx, 5xx */
+#define UMI_HEADER_BYTES_MAX 65536 /* request line and headers; more is 431 */
 
 /* What a connection is doing; decides what its timer and its watch mean. */
 typedef enum umi_phase {
@@ -105,6 +106,7 @@ struct um_http {
     void *closed_context;
 
     size_t exchange_count;
+    size_t body_bytes;  /* of all bodies: coming in, complete, or taken and not yet freed */
     uint64_t *requests; /* [route_count + 1][UMI_STATUS_CLASSES]; the last row: no route */
     uint64_t rejected[UM_HTTP_REJECT_COUNT];
 };
@@ -116,6 +118,8 @@ void umi_http_kick(um_http *http);
 void umi_http_handle_closed(um_http *http);
 void umi_http_count(um_http *http, const um_route *route, unsigned status);
 void umi_http_reject(um_http *http, const um_route *route, um_http_reject reason);
+/* Bytes that bodies may still take. */
+size_t umi_http_body_room(const um_http *http);
 
 /* ---- http_exchange.c ----------------------------------------------------------------------- */
 
@@ -132,6 +136,8 @@ void umi_exchange_refuse(um_exchange *exchange, unsigned http_status, const char
                          const char *message);
 void umi_exchange_no_content(um_exchange *exchange);
 void umi_exchange_too_large(um_exchange *exchange);
+/* 503: no room for the body, or for the part of it that came. */
+void umi_exchange_no_room(um_exchange *exchange);
 /* The client left or the server ends: tell the handler, let the library close. */
 void umi_exchange_cut(um_exchange *exchange);
 /* The body did not come in time. */

@@ -155,8 +155,8 @@ static void handle_counts(void *context, um_exchange *exchange)
     echo_server *server = context;
     um_buf text = {0};
 
-    um_buf_printf(&text, "gone %u\nexchanges %zu\n", server->gone,
-                  um_http_exchange_count(server->http));
+    um_buf_printf(&text, "gone %u\nexchanges %zu\nbody bytes %zu\n", server->gone,
+                  um_http_exchange_count(server->http), um_http_body_bytes(server->http));
     for (um_http_reject r = 0; r < UM_HTTP_REJECT_COUNT; r++)
         um_buf_printf(&text, "rejected %s %" PRIu64 "\n", um_http_reject_name(r),
                       um_http_rejected(server->http, r));
@@ -438,6 +438,8 @@ static void set_option(echo_server *server, char *argument)
         o->metrics_auth = *value == '1';
     } else if (strcmp(argument, "body_bytes_max") == 0) {
         o->body_bytes_max = strtoull(value, NULL, 10);
+    } else if (strcmp(argument, "body_bytes_total_max") == 0) {
+        o->body_bytes_total_max = strtoull(value, NULL, 10);
     }
     for (size_t i = 0; i < UM_COUNT_OF(numbers); i++)
         if (strcmp(argument, numbers[i].name) == 0)
@@ -473,6 +475,7 @@ int main(int argc, char **argv)
                                       .routes = routes,
                                       .gate = gate,
                                       .body_bytes_max = 1 << 20,
+                                      .body_bytes_total_max = 1 << 28,
                                       .connections_max = 1024,
                                       .idle_timeout_s = 75,
                                       .header_timeout_ms = 30000,

@@ -67,6 +67,15 @@ def test_bodies_over_the_limit(launch):
     assert server.chat().status == 200
 
 
+def test_bodies_give_back_their_room_once_they_are_read(launch):
+    """Each request fits, all together would not."""
+    server = launch("--max-body", "2048", "--max-body-total", "4096")
+    for _ in range(4):
+        body = json.dumps(chat()).encode()
+        answer = server.ask("POST", CHAT, body + b" " * (2000 - len(body)), {"Content-Type": "application/json"})
+        assert answer.status == 200, answer.body
+
+
 def test_request_ids_are_the_clients_where_they_can_be(shared):
     assert shared.get("/health", **{"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
     assert shared.get("/health", **{"X-Request-Id": "a b"}).headers["x-request-id"].startswith("req_")

@@ -43,6 +43,7 @@ def test_unknown_words_are_refused():
     (["--backend", "cuda"], ["cuda"]),
     (["--log-level", "loud"], ["--log-level", "loud"]),
     (["--api-key", "short"], ["--api-key", "8 to 255"]),
+    (["--max-body-total", "4096"], ["--max-body-total 4096", "--max-body 8388608"]),
 ])
 def test_serve_refuses_bad_options_and_says_why(checkpoint, options, words):
     model = [] if "--model" in options else ["--model", checkpoint]

@@ -82,6 +82,7 @@ static um_status fixture_open(fixture *f, um_err *err)
                                .routes = routes,
                                .context = f,
                                .body_bytes_max = 1000,
+                               .body_bytes_total_max = 1000,
                                .connections_max = 8,
                                .idle_timeout_s = 5,
                                .header_timeout_ms = 5000,

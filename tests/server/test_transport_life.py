@@ -6,6 +6,7 @@ are left, and must exit with 0 (under a sanitizer: without a leak).
 import concurrent.futures
 import contextlib
 import random
+import re
 import signal
 import socket
 import struct
@@ -144,15 +145,65 @@ def test_slow_bodies_get_408_and_announced_bytes_buy_time():
         assert server.counts()["rejected bad_request"] == 2
 
 
-def test_large_headers_are_refused_and_the_server_lives(echo):
-    with echo.connect() as client:
-        try:
-            client.sendall(request("GET", "/open", headers={"X-Large": "x" * 71680}))
+def test_large_headers_are_refused_like_any_other_request(echo):
+    assert echo.ask("GET", "/open", headers={"X-Large": "x" * 65000}).status == 200
+    many = {f"X-{i}": "x" * 100 for i in range(650)}
+    for method, body, headers in (("GET", None, {"X-Large": "x" * 65536}), ("GET", None, many),
+                                  ("GET", None, {"X-Large": "x" * 100000}),
+                                  ("POST", b"{}", {"X-Large": "x" * 70000})):
+        with echo.connect() as client:
+            client.sendall(request(method, "/open", body, headers))
             answer = read_response(client)
-            assert answer.status == 431
-        except (OSError, EOFError):
-            pass  # closed while we were still sending
-    assert echo.ask("GET", "/open", headers={"X-Large": "x" * 20000}).status == 200
+            assert (answer.status, answer.error()["code"]) == (431, "request_headers_too_large")
+            assert re.fullmatch(r"req_[0-9a-f]{32}", answer.headers["x-request-id"])
+            assert answer.headers["connection"] == "close" and is_closed(client)
+
+
+def test_headers_beyond_the_librarys_room_are_survived(echo):
+    with echo.connect() as client, contextlib.suppress(OSError, EOFError):
+        client.sendall(request("GET", "/open", headers={"X-Large": "x" * (1 << 20)}))
+        assert read_response(client).status == 431  # unless it closed while we were still sending
+    assert echo.ask("GET", "/open").status == 200
+
+
+def test_bodies_share_a_total_and_give_it_back():
+    """Bytes count from their arrival until their request ends, whichever way."""
+    with running("body_bytes_total_max=1000000") as server, contextlib.ExitStack() as stack:
+        def begin(size, **headers):
+            client = stack.enter_context(server.connect())
+            headers = {"Content-Length": str(size), **headers}
+            client.sendall(request("POST", "/generate", headers=headers))
+            return client
+
+        def refused(client):
+            answer = read_response(client)
+            assert (answer.status, answer.error()["code"]) == (503, "overloaded")
+            assert answer.headers["retry-after"] == "1"
+            assert is_closed(client)
+
+        held = begin(900000)
+        held.sendall(b"x" * 800000)
+        server.wait_for("body bytes", 800000)
+        refused(begin(200001))  # by its announcement
+        late = begin(200000)    # there is room for it now, and none any more when it comes
+        late.sendall(b"y" * 150000)
+        server.wait_for("body bytes", 950000)
+        held.sendall(b"x" * 100000)
+        refused(held)
+        server.wait_for("body bytes", 150000)
+        late.sendall(b"y" * 50000)
+        assert read_response(late).status == 200
+        server.wait_for("body bytes", 0)
+        gone = begin(900000)
+        gone.sendall(b"x" * 800000)
+        server.wait_for("body bytes", 800000)
+        chunked = begin(0, **{"Content-Length": None, "Transfer-Encoding": "chunked"})
+        for _ in range(4):
+            chunked.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        refused(chunked)
+        gone.close()
+        server.wait_for("body bytes", 0)
+        assert server.counts()["rejected bad_request"] == 4
 
 
 def test_nonsense_is_survived(echo):
