@@ -33,23 +33,37 @@ typedef enum ops_layout {
     OPS_PADDED,
 } ops_layout;
 
-/* A matrix whose surroundings are all-ones bytes: NaN for a kernel that reads them, and a guard
- * against one that writes them. */
+/* A matrix in the backend's memory, for the args of ops, and its copy in host memory, which tests
+ * read and write. The surroundings of both are all-ones bytes: NaN for a kernel that reads them, and
+ * a guard against one that writes them. */
 typedef struct ops_matrix {
-    um_backend *backend;
-    um_tensor store; /* owned */
-    um_tensor view;
+    um_backend *backend;  /* NULL: host memory only, for the sources of weights */
+    um_tensor store;      /* owned */
+    um_tensor view;       /* of store */
+    um_tensor host_store; /* owned */
+    um_tensor host;       /* of host_store */
 } ops_matrix;
 
+/* All-ones bytes throughout. */
 ops_matrix ops_make(um_backend *backend, um_dtype dtype, int64_t rows, int64_t cols,
                     ops_layout layout);
+/* One row with these contents. */
+ops_matrix ops_vector(um_backend *backend, um_dtype dtype, int64_t count, const void *data);
+/* `count` structs as UM_BYTES. */
+#define ops_structs(backend, count, data)                                                          \
+    ops_vector((backend), UM_BYTES, (int64_t)(count) * (int64_t)sizeof(*(data)), (data))
 void ops_free(ops_matrix *matrix);
-/* Fails the test when a byte outside the view has changed. */
-void ops_check_guards(const ops_matrix *matrix, const char *label);
+/* What tests wrote to the host copy goes to the backend. */
+void ops_upload(const ops_matrix *matrix);
+/* What ops wrote comes back. Fails the test when a byte outside the view has changed. */
+void ops_download(ops_matrix *matrix, const char *label);
 
-/* Uniform in (-scale, scale), rounded to the tensor's dtype; the same for the same seed. */
-void ops_fill(const um_tensor *t, uint32_t seed, float scale);
+/* Uniform in (-scale, scale), rounded to the tensor's dtype; the same for the same seed. Host copy
+ * and backend. */
+void ops_fill(ops_matrix *matrix, uint32_t seed, float scale);
 float ops_uniform(uint32_t seed, uint32_t index); /* (-1, 1) */
+
+/* The following take tensors in host memory. */
 double ops_get(const um_tensor *t, int64_t row, int64_t col);
 void ops_set(const um_tensor *t, int64_t row, int64_t col, float value);
 /* Bitwise equality of one row of each. */

@@ -101,16 +101,20 @@ static void run_attention(um_backend *backend, const attention_case *c, const ch
                               .out = &out.view};
     um_err err = {0};
 
-    ops_fill(&q.view, 31, c->q_scale);
-    ops_fill(&k.view, 32, 2.0f);
-    ops_fill(&v.view, 33, 1.0f);
+    ops_fill(&q, 31, c->q_scale);
+    ops_fill(&k, 32, 2.0f);
+    ops_fill(&v, 33, 1.0f);
     UM_CHECK_OK(um_op_attention(backend, &args, &err), err);
+    ops_download(&out, label);
+    args.q = &q.host;
+    args.k = &k.host;
+    args.v = &v.host;
+    args.out = &out.host;
     for (int32_t s = 0; s < c->sequences; s++)
         for (int32_t r = c->cu_seqlens[s]; r < c->cu_seqlens[s + 1]; r++)
             for (int64_t h = 0; h < c->heads; h++)
                 check_attention_row(c, &args, c->cu_seqlens[s], c->cu_seqlens[s + 1], r, h, label,
                                     stats);
-    ops_check_guards(&out, label);
     ops_free(&out);
     ops_free(&v);
     ops_free(&k);
@@ -170,13 +174,17 @@ static void attention_rounds_weights_but_not_their_sum(void)
         um_err err = {0};
 
         for (int64_t r = 0; r < 2; r++) {
-            ops_set(&q.view, r, 0, 1.0f);
-            ops_set(&k.view, r, 0, r == 0 ? 0.0f : -0.5234375f);
-            ops_set(&v.view, r, 0, r == 0 ? 0.0f : 77.0f);
+            ops_set(&q.host, r, 0, 1.0f);
+            ops_set(&k.host, r, 0, r == 0 ? 0.0f : -0.5234375f);
+            ops_set(&v.host, r, 0, r == 0 ? 0.0f : 77.0f);
         }
+        ops_upload(&q);
+        ops_upload(&k);
+        ops_upload(&v);
         UM_CHECK_OK(um_op_attention(backends.at[b], &args, &err), err);
-        UM_CHECK(ops_get(&out.view, 0, 0) == expected);
-        UM_CHECK(ops_get(&out.view, 1, 0) == expected);
+        ops_download(&out, backends.label[b]);
+        UM_CHECK(ops_get(&out.host, 0, 0) == expected);
+        UM_CHECK(ops_get(&out.host, 1, 0) == expected);
         ops_free(&out);
         ops_free(&v);
         ops_free(&k);
@@ -194,7 +202,7 @@ static void nan_attention(um_backend *backend, um_dtype dtype, int where, const 
 
     for (int i = 0; i < 3; i++) {
         input[i] = ops_make(backend, dtype, 12, 16, OPS_TIGHT);
-        ops_fill(&input[i].view, 41 + (uint32_t)i, 1.0f);
+        ops_fill(&input[i], 41 + (uint32_t)i, 1.0f);
     }
     for (int pass = 0; pass < 2; pass++) {
         out[pass] = ops_make(backend, dtype, 12, 16, OPS_TIGHT);
@@ -209,10 +217,12 @@ static void nan_attention(um_backend *backend, um_dtype dtype, int where, const 
                                   .scale = 0.25f,
                                   .out = &out[pass].view};
         UM_CHECK_OK(um_op_attention(backend, &args, &err), err);
+        ops_download(&out[pass], label);
         for (int64_t i = 0; i < 16; i++)
-            ops_set(&input[where].view, 5, i, NAN);
+            ops_set(&input[where].host, 5, i, NAN);
+        ops_upload(&input[where]);
     }
-    ops_check_isolated(&out[0].view, &out[1].view, where == 0 ? 5 : 4, where == 0 ? 6 : 9, label);
+    ops_check_isolated(&out[0].host, &out[1].host, where == 0 ? 5 : 4, where == 0 ? 6 : 9, label);
     for (int i = 0; i < 2; i++)
         ops_free(&out[i]);
     for (int i = 0; i < 3; i++)

@@ -43,10 +43,10 @@ static void bench_init(bench *b)
     b->out = ops_make(b->backend, UM_F32, ROWS, WIDTH, OPS_TIGHT);
     b->gain = ops_make(b->backend, UM_F32, 1, WIDTH, OPS_TIGHT);
     b->table = ops_make(b->backend, UM_F32, WIDTH, WIDTH, OPS_TIGHT);
-    ops_fill(&b->x.view, 1, 1.0f);
-    ops_fill(&b->gain.view, 2, 1.0f);
-    ops_fill(&b->table.view, 3, 1.0f);
-    spec.parts[0] = b->table.view;
+    ops_fill(&b->x, 1, 1.0f);
+    ops_fill(&b->gain, 2, 1.0f);
+    ops_fill(&b->table, 3, 1.0f);
+    spec.parts[0] = b->table.host;
     UM_CHECK_OK(um_weight_create(b->backend, &spec, &b->weight, &err), err);
 }
 

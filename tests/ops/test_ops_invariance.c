@@ -17,7 +17,7 @@ typedef struct subject {
     ops_matrix inputs[3];
     um_weight *weight; /* owned, or NULL */
     int32_t variant;
-    void (*run)(const struct subject *s, int64_t first, int64_t rows, const um_tensor *out);
+    void (*run)(const struct subject *s, int64_t first, int64_t rows, ops_matrix *out);
     um_dtype out_dtype;
     int64_t out_cols;
     const int32_t *units; /* [unit_count + 1] first row of each */
@@ -27,23 +27,22 @@ typedef struct subject {
 static void subject_deinit(subject *s)
 {
     for (int i = 0; i < 3; i++)
-        if (s->inputs[i].backend)
+        if (s->inputs[i].host.data)
             ops_free(&s->inputs[i]);
     um_weight_destroy(s->backend, s->weight);
 }
 
 /* Rows of the units [from, to) computed in a call of their own equal those of `full`. */
-static void check_range(const subject *s, const um_tensor *full, int32_t from, int32_t to,
+static void check_range(const subject *s, const ops_matrix *full, int32_t from, int32_t to,
                         const char *label)
 {
     int64_t first = s->units[from], rows = s->units[to] - first;
     ops_matrix part = ops_make(s->backend, s->out_dtype, rows, s->out_cols, OPS_TIGHT);
 
-    s->run(s, first, rows, &part.view);
-    ops_check_guards(&part, label);
+    s->run(s, first, rows, &part);
     for (int64_t r = 0; r < rows; r++) {
         um_test_count();
-        if (!ops_same_row(full, first + r, &part.view, r))
+        if (!ops_same_row(&full->host, first + r, &part.host, r))
             um_test_fail(__FILE__, __LINE__,
                          "%s: row %lld differs in a call of %lld rows from %lld", label,
                          (long long)(first + r), (long long)rows, (long long)first);
@@ -51,7 +50,7 @@ static void check_range(const subject *s, const um_tensor *full, int32_t from, i
     ops_free(&part);
 }
 
-static void check_subject(const subject *s, const um_tensor *full, const char *label)
+static void check_subject(const subject *s, ops_matrix *full, const char *label)
 {
     s->run(s, 0, s->units[s->unit_count], full);
     for (int32_t u = 0; u<s->unit_count; u += s->unit_count> 100 ? 3 : 1)
@@ -83,11 +82,11 @@ static void check_everywhere(void (*make)(subject *s, um_backend *backend, int32
             make(&s, backends.at[b], variant);
             full[b] =
                 ops_make(s.backend, s.out_dtype, s.units[s.unit_count], s.out_cols, OPS_TIGHT);
-            check_subject(&s, &full[b].view, label);
+            check_subject(&s, &full[b], label);
             if (b > 0 &&
                 strcmp(um_backend_name(backends.at[b]), um_backend_name(backends.at[b - 1])) == 0)
-                for (int64_t r = 0; r < full[b].view.rows; r++)
-                    UM_CHECK(ops_same_row(&full[b].view, r, &full[b - 1].view, r));
+                for (int64_t r = 0; r < full[b].host.rows; r++)
+                    UM_CHECK(ops_same_row(&full[b].host, r, &full[b - 1].host, r));
             subject_deinit(&s);
         }
         for (int b = 0; b < backends.count; b++)
@@ -121,20 +120,22 @@ static const struct {
     {UM_WEIGHT_GATED, UM_BF16, UM_BF16, false, 96, 129},
 };
 
-static void run_linear(const subject *s, int64_t first, int64_t rows, const um_tensor *out)
+static void run_linear(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
     const um_tensor *all = &s->inputs[0].view;
     um_tensor x = um_tensor_view(all, first, rows, 0, all->cols);
     um_linear_args args = {.x = &x,
                            .weight = s->weight,
                            .accumulate = linear_variants[s->variant].accumulate,
-                           .out = out};
+                           .out = &out->view};
     um_err err = {0};
 
     for (int64_t r = 0; r < rows; r++) /* what is added to depends on the row alone */
-        for (int64_t c = 0; c < out->cols; c++)
-            ops_set(out, r, c, (float)((first + r) % 13) - 0.1f * (float)(c % 7));
+        for (int64_t c = 0; c < out->host.cols; c++)
+            ops_set(&out->host, r, c, (float)((first + r) % 13) - 0.1f * (float)(c % 7));
+    ops_upload(out);
     UM_CHECK_OK(um_op_linear(s->backend, &args, &err), err);
+    ops_download(out, "linear");
 }
 
 static void make_linear(subject *s, um_backend *backend, int32_t variant)
@@ -149,11 +150,11 @@ static void make_linear(subject *s, um_backend *backend, int32_t variant)
     if (spec.kind == UM_WEIGHT_PLAIN)
         spec.part_count = 1;
     s->inputs[0] = ops_make(backend, spec.dtype, SUBJECT_ROWS, in, OPS_TIGHT);
-    s->inputs[1] = ops_make(backend, spec.dtype, 2 * out, in, OPS_TIGHT);
-    ops_fill(&s->inputs[0].view, 61, 1.0f);
-    ops_fill(&s->inputs[1].view, 62, 0.5f);
-    spec.parts[0] = um_tensor_view(&s->inputs[1].view, 0, out, 0, in);
-    spec.parts[1] = um_tensor_view(&s->inputs[1].view, out, out, 0, in);
+    s->inputs[1] = ops_make(NULL, spec.dtype, 2 * out, in, OPS_TIGHT);
+    ops_fill(&s->inputs[0], 61, 1.0f);
+    ops_fill(&s->inputs[1], 62, 0.5f);
+    spec.parts[0] = um_tensor_view(&s->inputs[1].host, 0, out, 0, in);
+    spec.parts[1] = um_tensor_view(&s->inputs[1].host, out, out, 0, in);
     UM_CHECK_OK(um_weight_create(backend, &spec, &s->weight, &err), err);
     s->run = run_linear;
     s->out_dtype = linear_variants[variant].out_dtype;
@@ -169,22 +170,23 @@ static void linear_rows_do_not_depend_on_the_batch(void)
 
 /* ---- rmsnorm -------------------------------------------------------------------------------- */
 
-static void run_rmsnorm(const subject *s, int64_t first, int64_t rows, const um_tensor *out)
+static void run_rmsnorm(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
     const um_tensor *all = &s->inputs[0].view;
     um_tensor x = um_tensor_view(all, first, rows, 0, all->cols);
-    um_rmsnorm_args args = {.x = &x, .gain = &s->inputs[1].view, .eps = 1e-5f, .out = out};
+    um_rmsnorm_args args = {.x = &x, .gain = &s->inputs[1].view, .eps = 1e-5f, .out = &out->view};
     um_err err = {0};
 
     UM_CHECK_OK(um_op_rmsnorm(s->backend, &args, &err), err);
+    ops_download(out, "rmsnorm");
 }
 
 static void make_rmsnorm(subject *s, um_backend *backend, int32_t variant)
 {
     s->inputs[0] = ops_make(backend, UM_F32, SUBJECT_ROWS, 131, OPS_TIGHT);
     s->inputs[1] = ops_make(backend, UM_F32, 1, 131, OPS_TIGHT);
-    ops_fill(&s->inputs[0].view, 63, 2.0f);
-    ops_fill(&s->inputs[1].view, 64, 1.0f);
+    ops_fill(&s->inputs[0], 63, 2.0f);
+    ops_fill(&s->inputs[1], 64, 1.0f);
     s->run = run_rmsnorm;
     s->out_dtype = variant ? UM_BF16 : UM_F32;
     s->out_cols = 131;
@@ -206,7 +208,7 @@ static const struct {
     int32_t heads, kv_heads, head_dim;
 } attention_variants[] = {{UM_F32, 4, 2, 32}, {UM_BF16, 4, 1, 64}, {UM_BF16, 3, 3, 17}};
 
-static void run_attention(const subject *s, int64_t first, int64_t rows, const um_tensor *out)
+static void run_attention(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
     um_tensor view[3];
     int32_t cu_seqlens[UM_COUNT_OF(sequence_units)], count = 0;
@@ -218,7 +220,7 @@ static void run_attention(const subject *s, int64_t first, int64_t rows, const u
                               .kv_heads = attention_variants[s->variant].kv_heads,
                               .head_dim = attention_variants[s->variant].head_dim,
                               .scale = 0.2f,
-                              .out = out};
+                              .out = &out->view};
     um_err err = {0};
 
     for (int i = 0; i < 3; i++)
@@ -228,6 +230,7 @@ static void run_attention(const subject *s, int64_t first, int64_t rows, const u
             cu_seqlens[count++] = s->units[u] - (int32_t)first;
     args.sequence_count = count - 1;
     UM_CHECK_OK(um_op_attention(s->backend, &args, &err), err);
+    ops_download(out, "attention");
 }
 
 static void make_attention(subject *s, um_backend *backend, int32_t variant)
@@ -240,7 +243,7 @@ static void make_attention(subject *s, um_backend *backend, int32_t variant)
     for (int i = 0; i < 3; i++) {
         s->inputs[i] = ops_make(backend, attention_variants[variant].dtype, SUBJECT_ROWS, widths[i],
                                 OPS_TIGHT);
-        ops_fill(&s->inputs[i].view, 65 + (uint32_t)i, 2.0f);
+        ops_fill(&s->inputs[i], 65 + (uint32_t)i, 2.0f);
     }
     s->run = run_attention;
     s->out_dtype = attention_variants[variant].dtype;
@@ -259,7 +262,7 @@ static void attention_does_not_depend_on_other_sequences(void)
 #define SCORE_VOCAB 1003
 
 /* out: column 0 the token, column 1 the confidence. */
-static void run_score(const subject *s, int64_t first, int64_t rows, const um_tensor *out)
+static void run_score(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
     static const um_score_rule rules[] = {
         {.banned = {-1, -1}, .uncounted = {-1, -1}},
@@ -268,33 +271,36 @@ static void run_score(const subject *s, int64_t first, int64_t rows, const um_te
     };
     const um_tensor *all = &s->inputs[0].view;
     um_tensor hidden = um_tensor_view(all, first, rows, 0, all->cols);
-    int32_t token[SUBJECT_ROWS] = {0};
-    float confidence[SUBJECT_ROWS] = {0};
     um_score_row score_rows[SUBJECT_ROWS] = {{0}};
-    um_tensor row_array =
-        um_tensor_host(UM_BYTES, 1, rows * (int64_t)sizeof(um_score_row), score_rows);
-    um_tensor rule_array = um_tensor_host(UM_BYTES, 1, sizeof(rules), rules);
-    um_tensor tokens = um_tensor_host(UM_I32, 1, rows, token);
-    um_tensor confidences = um_tensor_host(UM_F32, 1, rows, confidence);
+    ops_matrix row_array, rule_array = ops_structs(s->backend, UM_COUNT_OF(rules), rules);
+    ops_matrix tokens = ops_make(s->backend, UM_I32, 1, rows, OPS_TIGHT);
+    ops_matrix confidences = ops_make(s->backend, UM_F32, 1, rows, OPS_TIGHT);
     um_score_args args = {.hidden = &hidden,
                           .head = s->weight,
                           .scale = 1,
                           .vocab = SCORE_VOCAB,
-                          .score_rows = &row_array,
-                          .rules = &rule_array,
+                          .score_rows = &row_array.view,
+                          .rules = &rule_array.view,
                           .rule_count = UM_COUNT_OF(rules),
-                          .tokens = &tokens,
-                          .confidences = &confidences};
+                          .tokens = &tokens.view,
+                          .confidences = &confidences.view};
     um_err err = {0};
 
     for (int64_t r = 0; r < rows; r++)
         score_rows[r] =
             (um_score_row){.position = (int32_t)(first + r) % 50, .rule = (int32_t)(first + r) % 3};
+    row_array = ops_structs(s->backend, rows, score_rows);
     UM_CHECK_OK(um_op_score(s->backend, &args, &err), err);
+    ops_download(&tokens, "tokens");
+    ops_download(&confidences, "confidences");
     for (int64_t r = 0; r < rows; r++) {
-        ops_set(out, r, 0, (float)token[r]);
-        ops_set(out, r, 1, confidence[r]);
+        ops_set(&out->host, r, 0, (float)um_i32_row(&tokens.host, 0)[r]);
+        ops_set(&out->host, r, 1, um_f32_row(&confidences.host, 0)[r]);
     }
+    ops_free(&confidences);
+    ops_free(&tokens);
+    ops_free(&rule_array);
+    ops_free(&row_array);
 }
 
 static void make_score(subject *s, um_backend *backend, int32_t variant)
@@ -303,10 +309,10 @@ static void make_score(subject *s, um_backend *backend, int32_t variant)
     um_err err = {0};
 
     s->inputs[0] = ops_make(backend, spec.dtype, SUBJECT_ROWS, 96, OPS_TIGHT);
-    s->inputs[1] = ops_make(backend, spec.dtype, SCORE_VOCAB, 96, OPS_TIGHT);
-    ops_fill(&s->inputs[0].view, 68, 1.0f);
-    ops_fill(&s->inputs[1].view, 69, 1.0f);
-    spec.parts[0] = s->inputs[1].view;
+    s->inputs[1] = ops_make(NULL, spec.dtype, SCORE_VOCAB, 96, OPS_TIGHT);
+    ops_fill(&s->inputs[0], 68, 1.0f);
+    ops_fill(&s->inputs[1], 69, 1.0f);
+    spec.parts[0] = s->inputs[1].host;
     UM_CHECK_OK(um_weight_create(backend, &spec, &s->weight, &err), err);
     s->run = run_score;
     s->out_dtype = UM_F32;
@@ -337,9 +343,9 @@ static void scores_do_not_depend_on_the_tile(void)
 
                 make_score(&s, s.backend, variant);
                 out[t] = ops_make(s.backend, UM_F32, SUBJECT_ROWS, 2, OPS_TIGHT);
-                s.run(&s, 0, SUBJECT_ROWS, &out[t].view);
+                s.run(&s, 0, SUBJECT_ROWS, &out[t]);
                 for (int64_t r = 0; r < SUBJECT_ROWS; r++)
-                    UM_CHECK(ops_same_row(&out[0].view, r, &out[t].view, r));
+                    UM_CHECK(ops_same_row(&out[0].host, r, &out[t].host, r));
                 subject_deinit(&s);
             }
             for (size_t t = 0; t < UM_COUNT_OF(tiles); t++)

@@ -24,29 +24,37 @@ static void run_select(um_backend *backend, const float *confidences, int32_t ro
 {
     int32_t tokens[SELECT_ROWS] = {0};
     um_score_row score_rows[SELECT_ROWS] = {{0}};
-    um_tensor token_row = um_tensor_host(UM_I32, 1, rows, tokens);
-    um_tensor confidence_row = um_tensor_host(UM_F32, 1, rows, confidences);
-    um_tensor row_array =
-        um_tensor_host(UM_BYTES, 1, rows * (int64_t)sizeof(um_score_row), score_rows);
-    um_tensor rule_array =
-        um_tensor_host(UM_BYTES, 1, rule_count * (int64_t)sizeof(um_select_rule), rules);
-    um_tensor commits = um_tensor_host(UM_BYTES, 1, sizeof(out->commits), out->commits);
-    um_tensor counts = um_tensor_host(UM_I32, 1, rule_count, out->counts);
-    um_select_args args = {.tokens = &token_row,
-                           .confidences = &confidence_row,
-                           .score_rows = &row_array,
-                           .rules = &rule_array,
+    ops_matrix token_row, row_array;
+    ops_matrix confidence_row = ops_vector(backend, UM_F32, rows, confidences);
+    ops_matrix rule_array = ops_structs(backend, rule_count, rules);
+    ops_matrix commits = ops_make(backend, UM_BYTES, 1, sizeof(out->commits), OPS_TIGHT);
+    ops_matrix counts = ops_make(backend, UM_I32, 1, SELECT_RULES, OPS_TIGHT);
+    um_select_args args = {.tokens = &token_row.view,
+                           .confidences = &confidence_row.view,
+                           .score_rows = &row_array.view,
+                           .rules = &rule_array.view,
                            .rule_count = rule_count,
-                           .commits = &commits,
-                           .counts = &counts};
+                           .commits = &commits.view,
+                           .counts = &counts.view};
     um_err err = {0};
 
-    memset(out, 0xff, sizeof(*out));
     for (int32_t r = 0; r < rows; r++) {
         tokens[r] = 1000 + r;
-        score_rows[r] = (um_score_row){.position = position_of(r), .rule = -1};
+        score_rows[r] = (um_score_row){.position = position_of(r), .rule = -1, .masked = 1};
     }
+    token_row = ops_vector(backend, UM_I32, rows, tokens);
+    row_array = ops_structs(backend, rows, score_rows);
     UM_CHECK_OK(um_op_select(backend, &args, &err), err);
+    ops_download(&commits, "commits");
+    ops_download(&counts, "counts");
+    memcpy(out->commits, commits.host.data, sizeof(out->commits));
+    memcpy(out->counts, counts.host.data, sizeof(out->counts));
+    ops_free(&row_array);
+    ops_free(&token_row);
+    ops_free(&counts);
+    ops_free(&commits);
+    ops_free(&rule_array);
+    ops_free(&confidence_row);
 }
 
 /* Commits of one rule are exactly the rows marked in `wanted`, in ascending position. */
