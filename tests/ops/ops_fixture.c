@@ -59,7 +59,7 @@ void ops_close(ops_backends *backends)
 ops_matrix ops_make(um_backend *backend, um_dtype dtype, int64_t rows, int64_t cols,
                     ops_layout layout)
 {
-    int64_t stride = layout == OPS_PADDED ? cols + 7 : cols > 0 ? cols : 1;
+    int64_t stride = layout == OPS_PADDED ? cols + 7 : cols > 0 ? cols : 8; /* 0: alignment */
     int64_t guard = GUARD_ELEMENTS / stride + 1, all_rows = rows + 2 * guard;
     int64_t col = layout == OPS_PADDED ? 3 : 0;
     size_t bytes = (size_t)(all_rows * stride) * um_dtype_bytes(dtype);
