@@ -44,7 +44,8 @@ void um_tensor_destroy(um_backend *backend, um_tensor *tensor);
 /* Rows [row, row+rows) and columns [col, col+cols) of a tensor, without copying. */
 um_tensor um_tensor_view(const um_tensor *tensor, int64_t row, int64_t rows, int64_t col,
                          int64_t cols);
-/* Host memory seen as a tensor (checkpoint data, test fixtures). Contiguous; a view. */
+/* Memory seen as a tensor (checkpoint data, a part of a larger block, test fixtures). Contiguous; a
+ * view. */
 um_tensor um_tensor_host(um_dtype dtype, int64_t rows, int64_t cols, const void *data);
 
 /* Copies `count` elements from or to the start of a contiguous tensor. */

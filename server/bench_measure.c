@@ -251,13 +251,14 @@ typedef struct step_bench {
 
 static um_status open_step(step_bench *bench, um_model *model, int32_t rows_max, um_err *err)
 {
-    um_status status = um_step_create(model, rows_max, UM_BENCH_REQUESTS, &bench->step, err);
+    um_plan_limits limits = {.rows_max = rows_max, .sequences_max = UM_BENCH_REQUESTS};
+    um_status status = um_step_create(model, &limits, &bench->step, err);
 
     bench->model = model;
     if (status == UM_OK)
-        status = um_plan_create(rows_max, UM_BENCH_REQUESTS, &bench->plan, err);
+        status = um_plan_create(&limits, &bench->plan, err);
     if (status == UM_OK)
-        status = um_step_result_create(rows_max, UM_BENCH_REQUESTS, &bench->result, err);
+        status = um_step_result_create(&limits, &bench->result, err);
     return status;
 }
 
@@ -274,7 +275,7 @@ static void add_canvas(um_plan *plan, const um_model_config *config, int32_t row
     int32_t request = plan->request_count++, masked = (rows + 1) / 2;
 
     plan->score_rules[request] =
-        (um_score_rule){.banned = {config->mask_token, -1}, .uncounted = {-1, -1}};
+        (um_score_rule){.top_p = 1.0f, .banned = {config->mask_token, -1}, .uncounted = {-1, -1}};
     plan->select_rules[request] = (um_select_rule){.first = plan->score_count,
                                                    .rows = masked,
                                                    .kind = UM_SELECT_COUNT,
@@ -291,16 +292,10 @@ static void add_canvas(um_plan *plan, const um_model_config *config, int32_t row
         plan->gather[plan->hidden_count] = row;
         plan->conditional[plan->score_count] = plan->hidden_count++;
         plan->unconditional[plan->score_count] = -1;
-        plan->score_rows[plan->score_count++] = (um_score_row){.position = i, .rule = request};
+        plan->score_rows[plan->score_count++] =
+            (um_score_row){.position = i, .rule = request, .masked = 1};
     }
     plan->cu_seqlens[++plan->sequence_count] = plan->row_count;
-}
-
-static void clear_plan(um_plan *plan)
-{
-    plan->row_count = plan->sequence_count = plan->request_count = 0;
-    plan->hidden_count = plan->score_count = 0;
-    plan->cu_seqlens[0] = 0;
 }
 
 static um_status time_step(const step_bench *bench, double *seconds, um_err *err)
@@ -345,7 +340,7 @@ static um_status run_canvas(const step_bench *bench, int32_t canvas, int32_t rou
     double times[ROUNDS_MAX], shares[ROUNDS_MAX], seconds;
     um_status status;
 
-    clear_plan(bench->plan);
+    um_plan_clear(bench->plan);
     add_canvas(bench->plan, &info->config, canvas);
     status = time_step(bench, &seconds, err); /* touches all memory once */
     for (int32_t round = 0; round < rounds && status == UM_OK; round++) {
@@ -391,7 +386,7 @@ static um_status time_requests(const step_bench *bench, const int32_t *lengths,
     for (int32_t i = 0; i < UM_BENCH_REQUESTS && status == UM_OK;) {
         double step;
 
-        clear_plan(bench->plan);
+        um_plan_clear(bench->plan);
         do
             add_canvas(bench->plan, config, lengths[i++]);
         while (i < UM_BENCH_REQUESTS && bench->plan->row_count + lengths[i] <= rows_per_step);

@@ -145,7 +145,7 @@ um_status um_served_open(const um_config *config, um_load_progress_fn progress, 
     out->info = um_model_get_info(out->model);
     status = open_tokenizer(config, out, err);
     if (status == UM_OK)
-        status = um_step_create(out->model, limits.rows_max, limits.sequences_max, &out->step, err);
+        status = um_step_create(out->model, &limits, &out->step, err);
     if (status != UM_OK)
         goto done;
     make_fingerprint(out);

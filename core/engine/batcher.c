@@ -25,8 +25,8 @@ static int32_t add_sequence(um_plan *plan, const um_canvas *canvas, bool masks_g
     int32_t *ids = plan->ids + first;
     int32_t *positions = plan->positions + first;
 
-    UM_ASSERT(plan->sequence_count < plan->sequences_max);
-    UM_ASSERT(canvas->length <= plan->rows_max - first);
+    UM_ASSERT(plan->sequence_count < plan->limits.sequences_max);
+    UM_ASSERT(canvas->length <= plan->limits.rows_max - first);
     for (int32_t i = 0; i < canvas->length; i++) {
         ids[i] = masks_given && canvas->given[i] ? canvas->mask_token : canvas->tokens[i];
         positions[i] = i;
@@ -89,7 +89,7 @@ static void add_request(um_plan *plan, const um_request *request, const um_batch
     int32_t *candidates = plan->conditional + first;
     int32_t row, count, conditional, unconditional = 0;
 
-    UM_ASSERT(canvas->length <= plan->rows_max - first);
+    UM_ASSERT(canvas->length <= plan->limits.rows_max - first);
     count = um_canvas_candidates(canvas, candidates);
     row = add_sequence(plan, canvas, false);
     conditional = add_hidden(plan, candidates, count, row);
@@ -122,12 +122,7 @@ int32_t um_batcher_plan(um_request *const *running, int32_t count, int32_t rows_
 
     UM_ASSERT(count > 0);
     served = count_fitting(running, count, rows_per_step);
-    plan->row_count = 0;
-    plan->sequence_count = 0;
-    plan->cu_seqlens[0] = 0;
-    plan->hidden_count = 0;
-    plan->score_count = 0;
-    plan->request_count = 0;
+    um_plan_clear(plan);
     for (int32_t i = 0; i < served; i++)
         add_request(plan, running[i], facts);
     return served;

@@ -11,8 +11,8 @@
 #ifndef UM_ENGINE_BATCHER_H
 #define UM_ENGINE_BATCHER_H
 
+#include "core/engine/plan.h"
 #include "core/engine/request.h"
-#include "core/engine/step.h"
 
 /* Facts the plan needs about the model. */
 typedef struct um_batch_facts {

@@ -91,9 +91,9 @@ static um_status reserve(um_engine *engine, um_err *err)
     status = um_mailbox_create((size_t)engine->live_max + 1, sizeof(um_arrival), NULL, NULL,
                                &engine->arrivals, err);
     if (status == UM_OK)
-        status = um_plan_create(limits.rows_max, limits.sequences_max, &engine->plan, err);
+        status = um_plan_create(&limits, &engine->plan, err);
     if (status == UM_OK)
-        status = um_step_result_create(limits.rows_max, limits.sequences_max, &engine->result, err);
+        status = um_step_result_create(&limits, &engine->result, err);
     if (status != UM_OK)
         return status;
     engine->live = um_mem_calloc((size_t)engine->live_max, sizeof(*engine->live));

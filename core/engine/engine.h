@@ -49,10 +49,6 @@ typedef struct um_engine_options {
 
 /* The largest plan that these options can lead to: capacities for um_step_create, and rows_max
  * for um_model_options. Reads batch_max, rows_per_step and context_max. */
-typedef struct um_plan_limits {
-    int32_t rows_max;
-    int32_t sequences_max;
-} um_plan_limits;
 um_plan_limits um_engine_plan_limits(const um_engine_options *options);
 
 /* Reserves plan, tables and queues. UM_E_NOMEM. */

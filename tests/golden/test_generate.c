@@ -239,7 +239,8 @@ static void plan_first_canvas(um_plan *plan)
     plan->cu_seqlens[1] = rows;
     plan->row_count = plan->hidden_count = plan->score_count = rows;
     plan->sequence_count = plan->request_count = 1;
-    plan->score_rules[0] = (um_score_rule){.banned = {-1, -1}, .uncounted = {-1, -1}};
+    plan->score_rules[0] =
+        (um_score_rule){.top_p = 1.0f, .banned = {-1, -1}, .uncounted = {-1, -1}};
     plan->select_rules[0] = (um_select_rule){.rows = rows, .kind = UM_SELECT_COUNT, .count = rows};
 }
 
@@ -256,8 +257,8 @@ static void the_first_canvas_has_the_published_confidences(void)
     for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
         if (!open_level(&tiny, &levels[i], 4))
             continue;
-        UM_CHECK_OK(um_plan_create(12, 1, &plan, &err), err);
-        UM_CHECK_OK(um_step_result_create(12, 1, &result, &err), err);
+        UM_CHECK_OK(um_plan_create(&tiny.plan_limits, &plan, &err), err);
+        UM_CHECK_OK(um_step_result_create(&tiny.plan_limits, &result, &err), err);
         plan_first_canvas(plan);
         UM_CHECK_OK(um_step_run(tiny.step, plan, result, &err), err);
         UM_CHECK_INT(result->counts[0], 12);
@@ -490,7 +491,7 @@ static void running_out_of_memory_for_a_step_is_an_error_without_leaks(void)
     UM_CHECK(open_level(&tiny, &levels[0], 4));
     for (long n = 1; status != UM_OK; n++) {
         um_mem_fail_after(n);
-        status = um_step_create(tiny.model, 64, 4, &step, NULL);
+        status = um_step_create(tiny.model, &tiny.plan_limits, &step, NULL);
         if (status != UM_OK) {
             UM_CHECK_STATUS(status, UM_E_NOMEM);
             UM_CHECK(step == NULL);

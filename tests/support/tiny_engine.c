@@ -55,7 +55,6 @@ bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *opt
     um_backend_options backend = {
         .name = options->backend, .isa = options->isa, .threads = options->threads};
     um_engine_options engine;
-    um_plan_limits limits;
     um_err err = {0};
     um_status status;
 
@@ -79,16 +78,15 @@ bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *opt
         .step = noting_step,
         .step_context = tiny,
     };
-    limits = um_engine_plan_limits(&engine);
-    open_model(tiny, options, limits.rows_max);
+    tiny->plan_limits = um_engine_plan_limits(&engine);
+    open_model(tiny, options, tiny->plan_limits.rows_max);
     tiny->limits = (um_params_limits){
         .family = um_model_get_info(tiny->model)->family,
         .defaults = um_model_get_info(tiny->model)->defaults,
         .context_max = CONTEXT,
     };
     must(um_params_limits_check(&tiny->limits, &err), &err);
-    must(um_step_create(tiny->model, limits.rows_max, limits.sequences_max, &tiny->step, &err),
-         &err);
+    must(um_step_create(tiny->model, &tiny->plan_limits, &tiny->step, &err), &err);
     must(um_engine_create(&engine, &tiny->engine, &err), &err);
     return true;
 }

@@ -53,6 +53,7 @@ typedef struct um_tiny_engine {
     um_tokenizer *tokenizer;
     um_engine *engine;
     um_params_limits limits;
+    um_plan_limits plan_limits;
     /* statistics of the last step */
     int32_t step_requests;
     int32_t step_lengths;                    /* different canvas lengths among them */

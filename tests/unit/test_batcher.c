@@ -18,10 +18,11 @@ typedef struct fixture {
 
 static void open_fixture(fixture *f)
 {
+    const um_plan_limits limits = {.rows_max = 64, .sequences_max = 8};
     um_err err = {0};
 
     *f = (fixture){.tokenizer = um_byte_tokenizer_open()};
-    UM_CHECK_OK(um_plan_create(64, 8, &f->plan, &err), err);
+    UM_CHECK_OK(um_plan_create(&limits, &f->plan, &err), err);
 }
 
 static void close_fixture(fixture *f)
@@ -232,12 +233,13 @@ static void the_noise_counter_is_the_requests_own(void)
 
 static um_status create_both(void)
 {
+    const um_plan_limits limits = {.rows_max = 8, .sequences_max = 2};
     um_plan *plan = NULL;
     um_step_result *result = NULL;
-    um_status status = um_plan_create(8, 2, &plan, NULL);
+    um_status status = um_plan_create(&limits, &plan, NULL);
 
     if (status == UM_OK)
-        status = um_step_result_create(8, 2, &result, NULL);
+        status = um_step_result_create(&limits, &result, NULL);
     um_step_result_destroy(result);
     um_plan_destroy(plan);
     return status;
