@@ -164,18 +164,18 @@ um_status um_op_mix(um_backend *backend, const um_mix_args *args, um_err *err);
 typedef enum um_confidence {
     UM_CONFIDENCE_PROBABILITY, /* w at the token */
     UM_CONFIDENCE_RANDOM,      /* uniform (0,1) from the counter UM_DRAW_ORDER */
-    UM_CONFIDENCE_MARGIN,      /* the largest w minus the second largest (Dream topk_margin) */
-    UM_CONFIDENCE_ENTROPY,     /* sum w ln(w + 1e-10): negative entropy (Dream entropy) */
-    UM_CONFIDENCE_LOGPROB,     /* ln w at the token (DiffuLLaMA, DiffuGPT) */
+    UM_CONFIDENCE_MARGIN,  /* the largest w minus the second (of one id: w) (Dream topk_margin) */
+    UM_CONFIDENCE_ENTROPY, /* sum w ln(w + 1e-10): negative entropy (Dream entropy) */
+    UM_CONFIDENCE_LOGPROB, /* ln w at the token (DiffuLLaMA, DiffuGPT) */
 } um_confidence;
 
 /* One change of a logit before anything else: l = l > 0 ? l / repetition : l * repetition, then
  * l += bias. logit_bias, frequency, presence and repetition penalties, merged per token by the
  * host. */
 typedef struct um_logit_edit {
-    int32_t token;
+    int32_t token;    /* below the vocab of the call */
     float bias;       /* finite, or -infinity */
-    float repetition; /* > 0; 1: none */
+    float repetition; /* > 0, finite; 1: none */
 } um_logit_edit;
 
 /* How one sequence's rows are scored. Plain data, uploaded with the plan. */
@@ -187,7 +187,7 @@ typedef struct um_score_rule {
     int32_t confidence;            /* um_confidence */
     int32_t filtered;              /* confidence of the sampled distribution, see above */
     float top_p;                   /* (0, 1]; 1: off */
-    float min_p;                   /* [0, 1]; 0: off */
+    float min_p;                   /* [FLT_MIN, 1]; 0: off */
     int32_t top_k;                 /* 0: off */
     int32_t banned[UM_BANNED_MAX]; /* ids whose logit is -inf everywhere; -1: none */
     /* ids left out of the confidence softmax only (LLaDA's confidence_eos_eot_inf): a row that
@@ -207,7 +207,8 @@ typedef struct um_score_row {
 /* One of a row's likeliest tokens. */
 typedef struct um_alternative {
     int32_t token;
-    float logprob; /* plain: ln softmax of the logits before edits, at temperature 1 */
+    float logprob; /* plain: ln softmax of the logits before edits and bans, at temperature 1;
+                    * -FLT_MAX for a logit of -inf. NaN and +inf as in um_score_args */
 } um_alternative;
 
 #define UM_ALTERNATIVES_MAX 20
@@ -217,21 +218,23 @@ typedef struct um_alternative {
  * then changed by the rule's edits and bans.
  *
  * Sampled distribution: softmax(l / T) (T = 1 at temperature 0), of which these ids are kept, one
- * after the other, ids ordered by (l descending, id ascending):
- *   top_p  the first id, and every id whose preceding ids have a mass <= top_p together
+ * after the other, ids ordered by (l descending, id ascending), max being the largest l:
+ *   top_p  the first id, and every id whose preceding ids have at most top_p of all mass
  *   top_k  every id whose l is at least the k-th largest that top_p kept (ties stay)
- *   min_p  every id whose probability is at least min_p times the largest
- * Masses for top_p are added as integers round(2^32 * exp((l - max) / T)), so that neither the
- * order of addition nor the number of threads can move the cut.
+ *   min_p  every id with l >= max + T * um_noise_log(min_p), so min_p times the largest probability
+ * Masses for top_p are integers floor(2^32 * exp((l - max) / T) + 1/2), exp in float32, and their
+ * bound is floor((double)top_p * (double)sum), so that neither the order of addition nor the number
+ * of threads can move the cut.
  *
  * token = argmax_v l_v                         at temperature 0,
  *         argmax_v l_v + T * gumbel(seed; step, position, v/4, choice)[v%4] over kept v  otherwise.
  * confidence as um_confidence says; w over ids that count, or over kept ids with `filtered`.
  *
- * Not finite: a NaN logit reads as -inf, +inf as FLT_MAX, so a broken row still gives a token that
- * is not banned (the lowest such id when all are -inf) and a confidence in [0, 1] (LOGPROB: <= 0,
- * and -FLT_MAX for probability 0; ENTROPY: <= 0): 0 where no id counts. `logits` holds l before
- * edits, bans and any of this.
+ * Not finite: a NaN logit reads as -inf, +inf as FLT_MAX, before the edits and after them, so a
+ * broken row still gives a token that is not banned (the lowest such id when all are -inf) and a
+ * confidence in [0, 1] (LOGPROB and ENTROPY: <= 0). Where no id counts it is 0 (LOGPROB: -FLT_MAX,
+ * as for a token that does not count or whose l is -inf). `logits` holds l before edits, bans and
+ * any of this.
  */
 typedef struct um_score_args {
     const um_tensor *hidden;     /* [rows][d] compute dtype */
@@ -256,17 +259,18 @@ typedef enum um_select_kind {
     UM_SELECT_COUNT,     /* the `count` most confident */
     UM_SELECT_THRESHOLD, /* every one >= threshold, at least `count` */
     UM_SELECT_FACTOR, /* longest prefix of ranks r with (r+1)(1-w_r) <= factor, at least `count` */
-    /* each one by its own draw: uniform from the counter UM_DRAW_COMMIT below `threshold` (Dream
-     * origin, DiffuLLaMA) */
+    /* each one by its own draw: uniform(seed; step, position, UM_DRAW_COMMIT, choice)[0] < threshold
+     * (Dream origin, DiffuLLaMA); count is 0 */
     UM_SELECT_INDEPENDENT,
     /* every masked row whose confidence is at least the (count+1)-th smallest of all rows, masked
-     * or not (DiffuLLaMA, DiffuGPT); everything masked when count is 0 */
+     * or not (DiffuLLaMA, DiffuGPT); everything masked when count is 0, nothing from `rows` on */
     UM_SELECT_COMPETING,
 } um_select_kind;
 
 /* Which of a sequence's scored rows [first, first+rows) are committed in this step: rows ordered by
- * (key descending, position ascending). Rows of one sequence come in ascending position, and all
- * are masked unless the kind is COMPETING. The key is the confidence, or with an order_temperature
+ * (key descending, position ascending), a NaN key last and -0 as 0. Rows of one sequence come in
+ * ascending position, and all are masked unless the kind is COMPETING. The key is the confidence,
+ * or with an order_temperature
  * confidence / order_temperature + gumbel(seed; step, position, UM_DRAW_RANK, choice)[0]: the
  * `count` largest are then a draw without replacement by softmax(confidence / order_temperature)
  * (Dream alg_temp; COUNT only). */
