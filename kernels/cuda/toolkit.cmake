@@ -2,7 +2,8 @@
 # top level, so that tests see it too. Where the parts lie is known to scripts/setup_cuda alone,
 # which also brings what is missing.
 #
-# Sets UM_HAVE_CUDA; UM_CUBLAS_INCLUDE; UM_CUDA_TOOLS (folder of cuobjdump and nvdisasm).
+# Sets UM_HAVE_CUDA; UM_CUBLAS_INCLUDE; UM_CUDA_TOOLS (folder of cuobjdump and nvdisasm);
+# UM_CUDA_FLAGS for every .cu file of ours.
 if(NOT UM_CUDA MATCHES "^(ON|OFF|AUTO)$")
     message(FATAL_ERROR "UM_CUDA is '${UM_CUDA}'; known are ON, OFF, AUTO")
 endif()
@@ -45,3 +46,13 @@ enable_language(CXX)
 enable_language(CUDA)
 find_package(CUDAToolkit 13 REQUIRED)
 set(UM_HAVE_CUDA ON)
+
+# --no-compress and -lineinfo: the interpreter reads the PTX and names source lines. -fmad=false: as
+# for C, which products fuse is written in the code. Spilled registers and local memory are errors.
+set(UM_CUDA_FLAGS -lineinfo --no-compress -fmad=false
+    -Xptxas=-warn-spills,-warn-lmem-usage,-Werror
+    -Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion,-Wdouble-promotion
+    -Xcompiler=-ffp-contract=off,-fno-math-errno)
+if(UM_WERROR)
+    list(APPEND UM_CUDA_FLAGS -Werror=all-warnings -Xcompiler=-Werror)
+endif()
