@@ -1,6 +1,7 @@
 /* See ops_check.h. */
 #include "kernels/ops_check.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "kernels/ops_table.h"
@@ -207,11 +208,54 @@ void umi_check_mix(const um_backend *backend, const um_mix_args *args)
     check_vector(args->scales, UM_F32, out->rows);
 }
 
-static void check_score_rule(const um_score_rule *rule)
+static void check_edits(const um_score_args *args, const um_score_rule *rule)
+{
+    int64_t end = (int64_t)rule->first_edit + rule->edit_count;
+
+    UM_ASSERT(rule->first_edit >= 0 && rule->edit_count >= 0);
+    if (rule->edit_count == 0)
+        return;
+    UM_ASSERT(args->edits != NULL);
+    check_structs(args->edits, end, sizeof(um_logit_edit), _Alignof(um_logit_edit));
+    for (int64_t i = rule->first_edit; i < end; i++) {
+        const um_logit_edit *edit = (const um_logit_edit *)args->edits->data + i;
+
+        UM_ASSERT(edit->token >= 0 && edit->token < args->vocab);
+        UM_ASSERT(edit->bias < INFINITY);
+        UM_ASSERT(edit->repetition > 0 && edit->repetition < INFINITY);
+    }
+}
+
+static void check_score_rule(const um_score_args *args, const um_score_rule *rule)
 {
     UM_ASSERT(rule->temperature >= 0 && rule->temperature < INFINITY);
-    UM_ASSERT(rule->confidence == UM_CONFIDENCE_PROBABILITY ||
-              rule->confidence == UM_CONFIDENCE_RANDOM);
+    UM_ASSERT(rule->confidence >= UM_CONFIDENCE_PROBABILITY &&
+              rule->confidence <= UM_CONFIDENCE_LOGPROB);
+    UM_ASSERT(rule->filtered == 0 || rule->filtered == 1);
+    UM_ASSERT(rule->top_p > 0 && rule->top_p <= 1);
+    UM_ASSERT(rule->top_k >= 0);
+    UM_ASSERT(rule->min_p == 0 || (rule->min_p >= FLT_MIN && rule->min_p <= 1));
+    for (int32_t i = 0; i < UM_UNCOUNTED_MAX; i++)
+        UM_ASSERT(!rule->filtered || rule->uncounted[i] < 0);
+    check_edits(args, rule);
+}
+
+/* [rows][alternative_count] structs, or more. */
+static void check_alternatives(const um_score_args *args)
+{
+    const um_tensor *t = args->alternatives;
+
+    UM_ASSERT((t != NULL) == (args->alternative_count > 0));
+    if (!t)
+        return;
+    UM_ASSERT(args->alternative_count <= UM_ALTERNATIVES_MAX + 1);
+    UM_ASSERT(args->alternative_count <= args->vocab + 1);
+    UM_ASSERT(t->dtype == UM_BYTES);
+    UM_ASSERT(t->rows >= args->hidden->rows);
+    UM_ASSERT(t->cols >= args->alternative_count * (int64_t)sizeof(um_alternative));
+    check_matrix(t, t->rows, t->cols);
+    UM_ASSERT((uintptr_t)t->data % _Alignof(um_alternative) == 0);
+    UM_ASSERT(t->stride % (int64_t) _Alignof(um_alternative) == 0);
 }
 
 void umi_check_score(const um_backend *backend, const um_score_args *args)
@@ -234,10 +278,11 @@ void umi_check_score(const um_backend *backend, const um_score_args *args)
         UM_ASSERT(args->logits->dtype == UM_F32);
         check_matrix(args->logits, rows, args->vocab);
     }
+    check_alternatives(args);
     if (!backend->is_host)
         return;
     for (int32_t i = 0; i < args->rule_count; i++)
-        check_score_rule((const um_score_rule *)args->rules->data + i);
+        check_score_rule(args, (const um_score_rule *)args->rules->data + i);
     for (int64_t i = 0; i < rows; i++) {
         const um_score_row *row = (const um_score_row *)args->score_rows->data + i;
 
@@ -249,9 +294,24 @@ static void check_select_rule(const um_select_rule *rule, int64_t rows)
 {
     UM_ASSERT(rule->first >= 0 && rule->rows >= 0);
     UM_ASSERT(rule->first <= rows && rule->rows <= rows - rule->first);
+    UM_ASSERT(rule->kind >= UM_SELECT_COUNT && rule->kind <= UM_SELECT_COMPETING);
     UM_ASSERT(rule->count >= 0);
-    UM_ASSERT(rule->kind == UM_SELECT_COUNT || rule->kind == UM_SELECT_THRESHOLD ||
-              rule->kind == UM_SELECT_FACTOR);
+    UM_ASSERT(rule->kind != UM_SELECT_INDEPENDENT || rule->count == 0);
+    UM_ASSERT(rule->threshold >= 0 && rule->threshold <= 1);
+    UM_ASSERT(rule->factor >= 0 && rule->factor < INFINITY);
+    UM_ASSERT(rule->factor_quirk == 0 || rule->factor_quirk == 1);
+    UM_ASSERT(rule->order_temperature >= 0 && rule->order_temperature < INFINITY);
+    UM_ASSERT(rule->order_temperature == 0 || rule->kind == UM_SELECT_COUNT);
+}
+
+/* Ascending positions; all masked but where others compete. */
+static void check_selected_rows(const um_select_rule *rule, const um_score_row *rows)
+{
+    for (int32_t i = 0; i < rule->rows; i++) {
+        UM_ASSERT(rows[i].masked == 0 || rows[i].masked == 1);
+        UM_ASSERT(rows[i].masked || rule->kind == UM_SELECT_COMPETING);
+        UM_ASSERT(i == 0 || rows[i].position > rows[i - 1].position);
+    }
 }
 
 void umi_check_select(const um_backend *backend, const um_select_args *args)
@@ -276,5 +336,6 @@ void umi_check_select(const um_backend *backend, const um_select_args *args)
         check_vector(args->confidences, UM_F32, end);
         check_structs(args->score_rows, end, sizeof(um_score_row), _Alignof(um_score_row));
         check_structs(args->commits, end, sizeof(um_commit), _Alignof(um_commit));
+        check_selected_rows(rule, (const um_score_row *)args->score_rows->data + rule->first);
     }
 }

@@ -63,7 +63,8 @@ um_status umi_ref_reserve(um_backend *backend, const um_backend_limits *limits, 
 {
     umi_ref *ref = (umi_ref *)backend;
     int64_t tile_rows, tile_floats = (int64_t)(ref->tile_bytes / sizeof(float));
-    size_t row, scores, keys, tile, bytes = 0;
+    int64_t key_count = limits->rows_max > limits->vocab_max ? limits->rows_max : limits->vocab_max;
+    size_t row, scores, plain, keys, tile, bytes = 0;
     char *block = NULL;
 
     if (limits->vocab_max > tile_floats)
@@ -76,7 +77,8 @@ um_status umi_ref_reserve(um_backend *backend, const um_backend_limits *limits, 
     tile_floats = tile_rows * limits->vocab_max;
     if (lay_out(&bytes, limits->width_max, sizeof(float), &row) &&
         lay_out(&bytes, limits->sequence_max, sizeof(float), &scores) &&
-        lay_out(&bytes, limits->rows_max, sizeof(uint64_t), &keys) &&
+        lay_out(&bytes, limits->vocab_max, sizeof(float), &plain) &&
+        lay_out(&bytes, key_count, sizeof(uint64_t), &keys) &&
         lay_out(&bytes, tile_floats, sizeof(float), &tile))
         block = um_mem_alloc_aligned(bytes);
     if (!block)
@@ -86,6 +88,7 @@ um_status umi_ref_reserve(um_backend *backend, const um_backend_limits *limits, 
     ref->scratch_bytes = bytes;
     ref->row = (float *)(void *)(block + row);
     ref->scores = (float *)(void *)(block + scores);
+    ref->plain = (float *)(void *)(block + plain);
     ref->keys = (uint64_t *)(void *)(block + keys);
     ref->tile = (float *)(void *)(block + tile);
     ref->tile_floats = tile_floats;

@@ -15,12 +15,13 @@
 typedef struct umi_ref {
     um_backend base;
     size_t tile_bytes;
-    void *scratch; /* owned; the four arrays below lie in it */
+    void *scratch; /* owned; the five arrays below lie in it */
     size_t scratch_bytes;
     float *row;     /* [width_max] one row widened to f32 */
     float *scores;  /* [sequence_max] one query against all keys */
-    uint64_t *keys; /* [rows_max] selection order */
-    float *tile;    /* [tile_floats] logits of a chunk of rows */
+    float *plain;   /* [vocab_max] logits of a row before edits */
+    uint64_t *keys; /* [rows_max or vocab_max] order of rows or ids */
+    float *tile;    /* [tile_floats] logits of a chunk of rows; of one row at a time in ref */
     int64_t tile_floats;
 } umi_ref;
 
@@ -57,8 +58,11 @@ typedef struct umi_ref_weight {
 void umi_ref_products(const umi_ref_weight *weight, int64_t first, int64_t count, const float *x,
                       float *y);
 
-/* Token and confidence of one row of scaled logits, as um_op_score says. Overwrites the logits. */
-void umi_ref_score_row(float *logits, int64_t vocab, const um_score_rule *rule, int32_t position,
-                       int32_t *token, float *confidence);
+/* One integer whose descending order is (value descending, index ascending), unique per index, so
+ * that any sort gives the one order. -0 is 0, NaN comes last. */
+uint64_t umi_ref_order_key(float value, int32_t index);
+int32_t umi_ref_key_index(uint64_t key);
+/* Descending. */
+void umi_ref_sort_keys(uint64_t *keys, int32_t count);
 
 #endif

@@ -34,8 +34,9 @@ static void bench_init(bench *b)
     um_weight_spec spec = {.dtype = UM_F32, .part_count = 1};
     um_err err = {0};
 
-    *b = (bench){.cu_seqlens = {0, 2, 4},
-                 .score_rule = {.banned = {-1, -1}, .uncounted = {-1, -1}},
+    *b = (bench){.score_rows = {{0, 0, 1}, {1, 0, 1}, {2, 0, 1}, {3, 0, 1}},
+                 .cu_seqlens = {0, 2, 4},
+                 .score_rule = {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}},
                  .select_rule = {.rows = ROWS, .count = 1}};
     UM_CHECK_OK(um_backend_open(&options, &b->backend, &err), err);
     UM_CHECK_OK(um_backend_reserve(b->backend, &limits, &err), err);
@@ -214,7 +215,7 @@ static void spoil_select_first(bench *b)
 }
 static void spoil_select_kind(bench *b)
 {
-    b->select_rule.kind = 3;
+    b->select_rule.kind = 5;
 }
 static void spoil_select_count(bench *b)
 {

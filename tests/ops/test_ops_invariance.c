@@ -265,9 +265,14 @@ static void attention_does_not_depend_on_other_sequences(void)
 static void run_score(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
     static const um_score_rule rules[] = {
-        {.banned = {-1, -1}, .uncounted = {-1, -1}},
-        {.seed = 9, .temperature = 1, .banned = {3, -1}, .uncounted = {-1, -1}},
-        {.seed = 8, .step = 4, .temperature = 0.3f, .banned = {-1, -1}, .uncounted = {4, 5}},
+        {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}},
+        {.top_p = 1, .seed = 9, .temperature = 1, .banned = {3, -1}, .uncounted = {-1, -1}},
+        {.top_p = 1,
+         .seed = 8,
+         .step = 4,
+         .temperature = 0.3f,
+         .banned = {-1, -1},
+         .uncounted = {4, 5}},
     };
     const um_tensor *all = &s->inputs[0].view;
     um_tensor hidden = um_tensor_view(all, first, rows, 0, all->cols);

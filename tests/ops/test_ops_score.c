@@ -13,7 +13,7 @@
 
 static um_score_rule plain_rule(void)
 {
-    return (um_score_rule){.banned = {-1, -1}, .uncounted = {-1, -1}};
+    return (um_score_rule){.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}};
 }
 
 typedef struct scored {
@@ -363,11 +363,16 @@ static const head_case head_cases[] = {
 
 /* Rules that rows take in turn: greedy, warm, banned, uncounted, both. */
 static const um_score_rule head_rules[] = {
-    {.banned = {-1, -1}, .uncounted = {-1, -1}},
-    {.seed = 5, .step = 1, .temperature = 0.7f, .banned = {-1, -1}, .uncounted = {-1, -1}},
-    {.banned = {2, 0}, .uncounted = {-1, -1}},
-    {.banned = {-1, -1}, .uncounted = {1, 3}},
-    {.seed = 6, .choice = 1, .temperature = 1, .banned = {-1, 5}, .uncounted = {4, -1}},
+    {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}},
+    {.top_p = 1,
+     .seed = 5,
+     .step = 1,
+     .temperature = 0.7f,
+     .banned = {-1, -1},
+     .uncounted = {-1, -1}},
+    {.top_p = 1, .banned = {2, 0}, .uncounted = {-1, -1}},
+    {.top_p = 1, .banned = {-1, -1}, .uncounted = {1, 3}},
+    {.top_p = 1, .seed = 6, .choice = 1, .temperature = 1, .banned = {-1, 5}, .uncounted = {4, -1}},
 };
 
 static bool is_in(const int32_t *ids, int64_t id)

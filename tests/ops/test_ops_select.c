@@ -180,7 +180,7 @@ static void ties_go_to_the_lowest_position(void)
     /* a NaN confidence is the least, and passes no rule */
     EXPECT(nans, quota(3), "-xx-x");
     EXPECT(nans, quota(4), "xxx-x");
-    EXPECT(nans, threshold(-2.0f), "-xx-x");
+    EXPECT(nans, threshold(0.0f), "-x--x");
     EXPECT(infinities, quota(3), "x-xx");
     ops_close(&backends);
 }
