@@ -145,4 +145,26 @@ static cudaError_t launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 
     return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
+/* Can every row of a matrix be taken four elements at a time? A missing matrix can. */
+static inline bool rows_in_fours(const void *data, int64_t stride, size_t element_bytes)
+{
+    return reinterpret_cast<uintptr_t>(data) % (4 * element_bytes) == 0 && stride % 4 == 0;
+}
+
+static inline int ceil_div(int value, int by)
+{
+    return (value + by - 1) / by;
+}
+
+/* A grid of rows (x) and pieces of a row (y); nothing for no rows. */
+template <typename... Parameters, typename... Arguments>
+static cudaError_t launch_rows(void (*kernel)(Parameters...), int64_t rows, int pieces, int threads,
+                               cudaStream_t stream, Arguments... arguments)
+{
+    if (rows == 0)
+        return cudaSuccess;
+    return launch_kernel(kernel, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(pieces)),
+                         dim3(static_cast<unsigned>(threads)), 0, stream, arguments...);
+}
+
 #endif
