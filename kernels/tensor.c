@@ -144,3 +144,26 @@ void um_widen(um_dtype dtype, const void *from, float *to, int64_t count)
             to[i] = um_f16_to_f32(half[i]);
     }
 }
+
+#define CONVERT_CHUNK 256
+
+void um_convert(um_dtype from_dtype, const void *from, um_dtype to_dtype, void *to, int64_t count)
+{
+    const char *source = from;
+    uint16_t *half = to;
+    float wide[CONVERT_CHUNK];
+
+    UM_ASSERT(to_dtype == UM_F32 || to_dtype == UM_BF16);
+    if (from_dtype == to_dtype) {
+        memcpy(to, from, (size_t)count * um_dtype_bytes(to_dtype));
+    } else if (to_dtype == UM_F32) {
+        um_widen(from_dtype, from, to, count);
+    } else {
+        for (int64_t done = 0, part; done < count; done += part) {
+            part = count - done < CONVERT_CHUNK ? count - done : CONVERT_CHUNK;
+            um_widen(from_dtype, source + (size_t)done * um_dtype_bytes(from_dtype), wide, part);
+            for (int64_t i = 0; i < part; i++)
+                half[done + i] = um_f32_to_bf16(wide[i]);
+        }
+    }
+}

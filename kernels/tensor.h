@@ -92,5 +92,7 @@ float um_f16_to_f32(uint16_t half);
 
 /* `count` host elements of f32, bf16 or f16 widened exactly. */
 void um_widen(um_dtype dtype, const void *from, float *to, int64_t count);
+/* The same into f32 (exactly) or bf16 (rounded once). */
+void um_convert(um_dtype from_dtype, const void *from, um_dtype to_dtype, void *to, int64_t count);
 
 #endif

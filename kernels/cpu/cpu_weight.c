@@ -35,25 +35,6 @@ static bool find_source(const pack_job *job, int64_t panel, int64_t col, int32_t
     return false;
 }
 
-/* Elements [k, k + count) of a source row in the weight's dtype. */
-static void convert(const um_tensor *part, int64_t row, int64_t k, int64_t count, um_dtype dtype,
-                    void *to)
-{
-    const char *from =
-        (const char *)part->data + (size_t)(row * part->stride + k) * um_dtype_bytes(part->dtype);
-    float wide[2 * UMI_STAGE_WORDS];
-
-    if (part->dtype == dtype) {
-        memcpy(to, from, (size_t)count * um_dtype_bytes(dtype));
-    } else if (dtype == UM_F32) {
-        um_widen(part->dtype, from, to, count);
-    } else {
-        um_widen(part->dtype, from, wide, count);
-        for (int64_t i = 0; i < count; i++)
-            ((uint16_t *)to)[i] = um_f32_to_bf16(wide[i]);
-    }
-}
-
 static void pack_panel(void *context, int32_t worker, int64_t panel)
 {
     const pack_job *job = context;
@@ -70,11 +51,17 @@ static void pack_panel(void *context, int32_t worker, int64_t panel)
         if (count % 2)
             stage = (umi_stage){0};
         for (int64_t c = 0; c < job->panel_cols; c++) {
-            int32_t part;
+            const um_tensor *part;
+            int32_t p;
             int64_t row;
 
-            if (find_source(job, panel, c, &part, &row))
-                convert(&job->spec->parts[part], row, k, count, dtype, stage.words[c]);
+            if (!find_source(job, panel, c, &p, &row))
+                continue;
+            part = &job->spec->parts[p];
+            um_convert(part->dtype,
+                       (const char *)part->data +
+                           (size_t)(row * part->stride + k) * um_dtype_bytes(part->dtype),
+                       dtype, stage.words[c], count);
         }
         umi_turn_stage(&stage, umi_pack_words(dtype, count), to, job->panel_cols);
         to += umi_pack_words(dtype, count) * job->panel_cols;

@@ -73,6 +73,28 @@ static void widen_reads_every_checkpoint_dtype(void)
     }
 }
 
+static void convert_rounds_once_and_copies_its_own_dtype(void)
+{
+    enum { COUNT = 300 }; /* more than one piece of the conversion */
+    float wide[COUNT], back[COUNT + 1];
+    uint16_t half[COUNT + 1], same[COUNT];
+
+    for (int i = 0; i < COUNT; i++)
+        wide[i] = (float)i + 1.0f / 512.0f;
+    half[COUNT] = 7;
+    back[COUNT] = 7.0f;
+    um_convert(UM_F32, wide, UM_BF16, half, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        UM_CHECK_INT(half[i], um_f32_to_bf16(wide[i]));
+    UM_CHECK_INT(half[COUNT], 7);
+    um_convert(UM_BF16, half, UM_BF16, same, COUNT);
+    UM_CHECK_INT(memcmp(same, half, sizeof(same)), 0);
+    um_convert(UM_BF16, half, UM_F32, back, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        UM_CHECK(back[i] == um_bf16_to_f32(half[i]));
+    UM_CHECK(back[COUNT] == 7.0f);
+}
+
 static void tensors_own_zeroed_memory_and_views_share_it(void)
 {
     um_backend *backend = open_ref();
@@ -241,6 +263,8 @@ static const um_test tests[] = {
     {"bf16_rounds_to_nearest_even_and_keeps_nan", bf16_rounds_to_nearest_even_and_keeps_nan, 0},
     {"f16_widens_exactly", f16_widens_exactly, 0},
     {"widen_reads_every_checkpoint_dtype", widen_reads_every_checkpoint_dtype, 0},
+    {"convert_rounds_once_and_copies_its_own_dtype", convert_rounds_once_and_copies_its_own_dtype,
+     0},
     {"tensors_own_zeroed_memory_and_views_share_it", tensors_own_zeroed_memory_and_views_share_it,
      0},
     {"impossible_sizes_are_out_of_memory", impossible_sizes_are_out_of_memory, 0},
