@@ -65,6 +65,13 @@ FAKECUDA_API void fakecuda_reset_kernels(void);
  * counts of failing calls start anew. False: no such switch, or a bad value. */
 FAKECUDA_API bool fakecuda_set(const char *name, const char *value);
 
+/* From now on the line of a fault is put here instead of ending the program, and the call at fault
+ * fails; "" until then. NULL: as before. */
+FAKECUDA_API void fakecuda_catch(char *line, size_t bytes);
+
+/* False with FAKECUDA_NO_CUBLAS. */
+FAKECUDA_API bool fakecuda_has_cublas(void);
+
 #ifdef __cplusplus
 }
 #endif

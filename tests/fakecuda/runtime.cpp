@@ -194,4 +194,25 @@ bool fakecuda_set(const char *name, const char *value)
     return set_switch(name, value);
 }
 
+void fakecuda_catch(char *line, size_t bytes)
+{
+    std::lock_guard<std::recursive_mutex> guard(runtime_lock());
+
+    if (!line) {
+        set_report_hook(nullptr);
+        return;
+    }
+    *line = '\0';
+    set_report_hook([line, bytes](const Report &fault) {
+        if (*line == '\0') /* the first fault is the cause of later ones */
+            snprintf(line, bytes, "%s", fault.line().c_str());
+    });
+}
+
+bool fakecuda_has_cublas(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(runtime_lock());
+    return !switches().no_cublas;
+}
+
 } // extern "C"
