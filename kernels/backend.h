@@ -7,8 +7,9 @@
  *
  * "ref" is the oracle: plain loops, one thread. "cpu" runs our kernels for the best instruction
  * set that the machine has (avx512bf16, avx512, avx2, portable), or for the one that `isa` names.
- * "auto" is the best that can run here. Asking for a backend or level that cannot run is an error,
- * never a fallback.
+ * "cuda" is the plugin unmask-cuda.so. "auto" is cuda where plugin, device and cuBLAS are there and
+ * no `isa` is asked for, else cpu, with the reason in the log. Asking for a backend or level that
+ * cannot run is an error, never a fallback.
  *
  * One thread at a time uses a backend (the engine thread); the backend may use threads inside.
  */
@@ -18,10 +19,13 @@
 #include "kernels/tensor.h"
 
 typedef struct um_backend_options {
-    const char *name;  /* "auto", "cpu", "ref" */
-    const char *isa;   /* NULL or "auto"; cpu only: "avx512bf16", "avx512", "avx2", "portable" */
-    int32_t threads;   /* 0: one per online core */
-    size_t tile_bytes; /* 0: 16 MiB; the bound of the logits tile */
+    const char *name;   /* "auto", "cpu", "cuda", "ref" */
+    const char *isa;    /* NULL or "auto"; cpu only: "avx512bf16", "avx512", "avx2", "portable" */
+    int32_t threads;    /* 0: one per online core */
+    size_t tile_bytes;  /* 0: 16 MiB, cuda 64 MiB; the bound of the logits tile */
+    const char *plugin; /* path of the cuda plugin; NULL or "": unmask-cuda.so beside the program */
+    bool
+        batch_invariant; /* see um_backend_is_batch_invariant; cuda pays for it, others always are */
 } um_backend_options;
 
 um_status um_backend_open(const um_backend_options *options, um_backend **out, um_err *err);
@@ -35,6 +39,9 @@ const char *um_backend_describe(const um_backend *backend);
 bool um_backend_is_host(const um_backend *backend);
 /* True when a row's result never depends on the other rows of a call, bit for bit. */
 bool um_backend_is_batch_invariant(const um_backend *backend);
+
+/* Rows of a step that keep this kind of machine busy: the default of --rows-per-step. */
+int32_t um_backend_step_rows(const um_backend *backend);
 
 /* The largest call to come: scratch for it is reserved now, so that no op allocates later. May be
  * called again with larger limits. UM_E_NOMEM; UM_E_UNSUPPORTED when one row of logits is larger

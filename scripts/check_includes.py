@@ -16,6 +16,7 @@ FLOORS = {
     "kernels": 1,
     "kernels/ref": 1,
     "kernels/cpu": 1,
+    "kernels/cuda": 1,
     "core/model": 2,
     "core/text": 2,
     "core/engine": 3,
@@ -27,6 +28,7 @@ SAME_FLOOR = {
     ("kernels/ref", "kernels"),
     ("kernels/cpu", "kernels"),
     ("kernels/cpu", "kernels/ref"),
+    ("kernels/cuda", "kernels"),
 }
 # Header (prefix) -> files that may include it.
 CONFINED = {
@@ -37,7 +39,9 @@ CONFINED = {
     "utf8proc.h": r"core/text/",
     "immintrin.h": r"kernels/cpu/",
     "cuda": r"kernels/cuda/",
+    "cublas": r"kernels/cuda/",
 }
+SUFFIXES = {".c", ".h", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
 
 
@@ -71,7 +75,7 @@ def confined_fault(source, header):
 
 def faults():
     for folder in ("core", "kernels", "config", "server"):
-        for path in sorted((ROOT / folder).rglob("*.[ch]")):
+        for path in sorted(p for p in (ROOT / folder).rglob("*.*") if p.suffix in SUFFIXES):
             source = path.relative_to(ROOT).as_posix()
             for kind, header in INCLUDE.findall(path.read_text()):
                 fault = (project_include_fault(source, header) if kind == '"'

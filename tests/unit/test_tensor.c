@@ -144,7 +144,7 @@ static void unknown_names_are_refused(void)
     um_err err = {0};
 
     UM_CHECK_STATUS(um_backend_open(&unknown, &backend, &err), UM_E_VALUE);
-    UM_CHECK_STR(err.message, "backend is 'quantum'; known are auto, cpu, ref");
+    UM_CHECK_STR(err.message, "backend is 'quantum'; known are auto, cpu, cuda, ref");
     UM_CHECK(backend == NULL);
     UM_CHECK_STATUS(um_backend_open(&level, &backend, &err), UM_E_CONFLICT);
 }
