@@ -91,6 +91,7 @@ static um_status parse_shape(const um_config *config, const bench_report *report
                              um_model_config *out, um_err *err)
 {
     int32_t n[6];
+    int32_t context = um_bench_rows_max(report->canvases, report->canvas_count, 1);
 
     if (parse_list(config->shape, 1, INT32_MAX, n, UM_COUNT_OF(n)) != UM_COUNT_OF(n))
         return um_fail_field(err, UM_E_VALUE, "shape",
@@ -105,22 +106,25 @@ static um_status parse_shape(const um_config *config, const bench_report *report
                              .vocab = n[5],
                              .vocab_rows = n[5],
                              .block_group = 1,
+                             .gated_mlp = true,
                              .norm_eps = 1e-5f,
                              .rope_theta = 500000.0,
                              .activation = UM_ACT_SILU,
                              .embed_scale = 1.0f,
                              .logit_scale = 1.0f,
-                             .context_max =
-                                 um_bench_rows_max(report->canvases, report->canvas_count, 1),
+                             .context_max = context,
+                             .context_limit = context,
                              .mask_token = n[5] - 1,
                              .end_token = 0,
-                             .turn_token = -1};
+                             .turn_token = -1,
+                             .prompt_bos = -1};
     return UM_OK;
 }
 
 static um_status open_model(const um_config *config, bench_report *report, um_err *err)
 {
-    um_model_options options = {0};
+    um_model_options options = {
+        .dir = {.family = config->family, .context = (int32_t)config->context}};
     um_model_config shape;
     um_status status;
 

@@ -39,12 +39,15 @@ static void inspect_text(const char *dir, inspection *out)
     um_tokenizer_close(tokenizer);
 }
 
-static um_status inspect(const char *dir, inspection *out, um_err *err)
+static um_status inspect(const um_config *config, inspection *out, um_err *err)
 {
+    const char *dir = config->arguments.items[0];
+    const um_model_dir_options options = {.family = config->family,
+                                          .context = (int32_t)config->context};
     um_status status;
 
     *out = (inspection){0};
-    status = um_model_inspect(dir, &out->model, err);
+    status = um_model_inspect(dir, &options, &out->model, err);
     if (status != UM_OK)
         return status;
     out->problem = out->model.problem;
@@ -222,7 +225,7 @@ um_status um_cmd_inspect(const um_config *config, um_err *err)
     if (config->arguments.count != 1)
         return um_fail(err, UM_E_MISSING, "inspect takes one checkpoint directory, not %zu",
                        config->arguments.count);
-    status = inspect(config->arguments.items[0], &found, err);
+    status = inspect(config, &found, err);
     if (status != UM_OK)
         return status;
     if (config->json)

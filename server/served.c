@@ -103,7 +103,9 @@ static um_status plan_limits(const um_config *config, um_served *served, um_plan
                              um_err *err)
 {
     um_model_report report;
-    um_status status = um_model_inspect(config->model, &report, err);
+    const um_model_dir_options dir = {.family = config->family,
+                                      .context = (int32_t)config->context};
+    um_status status = um_model_inspect(config->model, &dir, &report, err);
 
     if (status != UM_OK)
         return status;
@@ -125,7 +127,10 @@ static um_status plan_limits(const um_config *config, um_served *served, um_plan
 um_status um_served_open(const um_config *config, um_load_progress_fn progress, void *context,
                          um_served *out, um_err *err)
 {
-    um_model_options options = {.progress = progress, .progress_context = context};
+    um_model_options options = {
+        .dir = {.family = config->family, .context = (int32_t)config->context},
+        .progress = progress,
+        .progress_context = context};
     um_plan_limits limits = {0};
     um_status status;
 

@@ -11,21 +11,30 @@
 
 /* Settings a family recommends when neither request, flag nor model file says otherwise. */
 typedef struct um_model_defaults {
-    const char *algorithm; /* name in the policy table: "low_confidence" */
-    int32_t block_length;
+    const char *algorithm;   /* name in the policy table: "low_confidence" */
+    int32_t block_length;    /* 0: the whole canvas is one block */
     int32_t steps_per_block; /* 0: block_length, one token per step */
     int32_t max_tokens;
     float temperature;
+    float top_p; /* 1: off */
 } um_model_defaults;
 
+#define UM_FAMILY_ARCHITECTURES_MAX 2
+
 typedef struct um_family {
-    const char *name;            /* "llada" */
-    const char *architecture;    /* config.json architectures[0] */
+    const char *name;                                       /* "llada" */
+    const char *architectures[UM_FAMILY_ARCHITECTURES_MAX]; /* config.json architectures[0] */
+    /* Autoregressive models have the same architecture: a checkpoint is taken for this family only
+     * where its tokenizer has a mask token, or when the user says so. */
+    bool is_shared_architecture;
     bool has_eos_rules;          /* confidence_eos_eot_inf and logits_eos_inf exist */
     const char *turn_token_text; /* looked up in the tokenizer: "<|eot_id|>", or NULL */
     um_model_defaults defaults;
     /* config.json -> dimensions; every value range-checked, error names the key. */
     um_status (*read_config)(const um_json *config, um_model_config *out, um_err *err);
+    /* What only the weight files tell: which tensor names, whether the head is stored apart, rows
+     * of the vocabulary. NULL: nothing. */
+    um_status (*adapt)(const um_checkpoint *checkpoint, um_model_config *config, um_err *err);
     /* Lists every tensor the forward needs, in the family's own names. */
     um_status (*list_tensors)(const um_model_config *config, um_tensor_list *list, um_err *err);
 } um_family;
@@ -33,6 +42,8 @@ typedef struct um_family {
 /* By architectures[0] (not model_type: other classes reuse it). UM_E_UNSUPPORTED lists what is
  * known. */
 um_status um_family_find(const um_json *config, const um_family **out, um_err *err);
+/* By name ("dream"). UM_E_UNSUPPORTED_VALUE lists what is known. */
+um_status um_family_by_name(const char *name, const um_family **out, um_err *err);
 /* The table, for --help and inspect; NULL behind the last. */
 const um_family *um_family_at(size_t index);
 

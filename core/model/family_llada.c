@@ -4,90 +4,31 @@
  * (configuration_llada.py), which describe a generic model: a released config.json sets nearly
  * every key, and one that relies on the defaults is refused where they name an unsupported part.
  */
+#include "core/model/config_keys.h"
 #include "core/model/family_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Ids and dimensions beyond this are refused here; um_model_config_check knows the true bounds. */
-#define DIMENSION_MAX (1 << 24)
-
 /* ---- config.json --------------------------------------------------------------------------- */
-
-/* An integer that goes by two names; both present must agree. */
-static um_status read_aliased(const um_json *config, const char *key, const char *alias,
-                              int64_t fallback, int64_t *out, um_err *err)
-{
-    int64_t by_key, by_alias;
-    um_status status = um_json_get_int(config, key, 1, DIMENSION_MAX, 0, &by_key, err);
-
-    if (status == UM_OK)
-        status = um_json_get_int(config, alias, 1, DIMENSION_MAX, 0, &by_alias, err);
-    if (status != UM_OK)
-        return status;
-    if (by_key && by_alias && by_key != by_alias)
-        return um_fail_field(err, UM_E_CONFLICT, key, "%s is %lld but its alias %s is %lld", key,
-                             (long long)by_key, alias, (long long)by_alias);
-    *out = by_key ? by_key : by_alias ? by_alias : fallback;
-    return UM_OK;
-}
-
-/* A string key of which one value is supported; absent means `fallback`. */
-static um_status require_text(const um_json *config, const char *key, const char *wanted,
-                              const char *fallback, um_err *err)
-{
-    const char *value;
-    um_status status = um_json_get_string(config, key, fallback, &value, err);
-
-    if (status == UM_OK && strcmp(value, wanted) != 0)
-        return um_fail_field(err, UM_E_UNSUPPORTED, key,
-                             "%s is \"%.60s\"%s; only \"%s\" is supported", key, value,
-                             um_json_member(config, key) ? "" : " when absent", wanted);
-    return status;
-}
-
-static um_status require_bool(const um_json *config, const char *key, bool wanted, bool fallback,
-                              um_err *err)
-{
-    bool value;
-    um_status status = um_json_get_bool(config, key, fallback, &value, err);
-
-    if (status == UM_OK && value != wanted)
-        return um_fail_field(err, UM_E_UNSUPPORTED, key, "%s is %s%s; only %s is supported", key,
-                             value ? "true" : "false",
-                             um_json_member(config, key) ? "" : " when absent",
-                             wanted ? "true" : "false");
-    return status;
-}
-
-/* A key that asks for a computation which we do not have, whatever its value. */
-static um_status require_null(const um_json *config, const char *key, um_err *err)
-{
-    um_json_kind kind = um_json_kind_of(um_json_member(config, key));
-
-    if (kind == UM_JSON_NULL)
-        return UM_OK;
-    return um_fail_field(err, UM_E_UNSUPPORTED, key, "%s is %s; only null is supported", key,
-                         um_json_kind_name(kind));
-}
 
 /* What our forward pass has no other form of. rope_full_precision is not among them: it tells the
  * reference to rotate in float32, which we always do. rope_scaling is no key of the authors' class;
  * who writes it expects other angles than ours. */
 static um_status check_supported(const um_json *config, um_err *err)
 {
-    um_status status = require_text(config, "block_type", "llama", "sequential", err);
+    um_status status = umi_require_text(config, "block_type", "llama", "sequential", err);
 
     if (status == UM_OK)
-        status = require_text(config, "layer_norm_type", "rms", "default", err);
+        status = umi_require_text(config, "layer_norm_type", "rms", "default", err);
     if (status == UM_OK)
-        status = require_bool(config, "layer_norm_with_affine", true, true, err);
+        status = umi_require_bool(config, "layer_norm_with_affine", true, true, err);
     if (status == UM_OK)
-        status = require_bool(config, "rope", true, false, err);
+        status = umi_require_bool(config, "rope", true, false, err);
     if (status == UM_OK)
-        status = require_null(config, "rope_scaling", err);
+        status = umi_require_null(config, "rope_scaling", err);
     if (status == UM_OK)
-        status = require_bool(config, "alibi", false, false, err);
+        status = umi_require_bool(config, "alibi", false, false, err);
     return status;
 }
 
@@ -96,10 +37,10 @@ static um_status read_heads(const um_json *config, um_model_config *out, um_err 
     const um_json *shared = um_json_member(config, "multi_query_attention");
     int64_t heads = 0, kv_heads = 0;
     bool multi_query = false;
-    um_status status = read_aliased(config, "n_heads", "num_attention_heads", 12, &heads, err);
+    um_status status = umi_read_aliased(config, "n_heads", "num_attention_heads", 12, &heads, err);
 
     if (status == UM_OK)
-        status = um_json_get_int(config, "n_kv_heads", 1, DIMENSION_MAX, 0, &kv_heads, err);
+        status = um_json_get_int(config, "n_kv_heads", 1, UMI_DIMENSION_MAX, 0, &kv_heads, err);
     if (status == UM_OK)
         status = um_json_get_bool(config, "multi_query_attention", false, &multi_query, err);
     if (status != UM_OK)
@@ -125,24 +66,24 @@ static um_status read_heads(const um_json *config, um_model_config *out, um_err 
 static um_status read_dimensions(const um_json *config, um_model_config *out, um_err *err)
 {
     int64_t width = 0, layers = 0, mlp = 0, ratio = 0, group = 0;
-    um_status status = read_aliased(config, "d_model", "hidden_size", 768, &width, err);
+    um_status status = umi_read_aliased(config, "d_model", "hidden_size", 768, &width, err);
 
     if (status == UM_OK)
-        status = read_aliased(config, "n_layers", "num_hidden_layers", 12, &layers, err);
+        status = umi_read_aliased(config, "n_layers", "num_hidden_layers", 12, &layers, err);
     if (status == UM_OK)
         status = um_json_get_int(config, "mlp_ratio", 1, 1024, 4, &ratio, err);
     if (status == UM_OK)
-        status = um_json_get_int(config, "mlp_hidden_size", 1, DIMENSION_MAX, 0, &mlp, err);
+        status = um_json_get_int(config, "mlp_hidden_size", 1, UMI_DIMENSION_MAX, 0, &mlp, err);
     if (status == UM_OK)
-        status = um_json_get_int(config, "block_group_size", 1, DIMENSION_MAX, 1, &group, err);
+        status = um_json_get_int(config, "block_group_size", 1, UMI_DIMENSION_MAX, 1, &group, err);
     if (status != UM_OK)
         return status;
     if (!mlp)
         mlp = ratio * width;
-    if (mlp > DIMENSION_MAX)
+    if (mlp > UMI_DIMENSION_MAX)
         return um_fail_field(err, UM_E_FORMAT, "mlp_ratio",
                              "mlp_ratio %lld times d_model %lld is %lld; the maximum is %d",
-                             (long long)ratio, (long long)width, (long long)mlp, DIMENSION_MAX);
+                             (long long)ratio, (long long)width, (long long)mlp, UMI_DIMENSION_MAX);
     out->width = (int32_t)width;
     out->layers = (int32_t)layers;
     out->mlp_width = (int32_t)mlp;
@@ -150,80 +91,48 @@ static um_status read_dimensions(const um_json *config, um_model_config *out, um
     return read_heads(config, out, err);
 }
 
-/* One integer key into an int32_t. */
-static um_status read_id(const um_json *config, const char *key, int64_t min, int64_t fallback,
-                         int32_t *out, um_err *err)
-{
-    int64_t value;
-    um_status status = um_json_get_int(config, key, min, DIMENSION_MAX, fallback, &value, err);
-
-    *out = (int32_t)value;
-    return status;
-}
-
 /* pad_token_id is not read: rows are packed without padding. */
 static um_status read_vocabulary(const um_json *config, um_model_config *out, um_err *err)
 {
     const um_json *rows = um_json_member(config, "embedding_size");
-    um_status status = read_id(config, "vocab_size", 1, 50257, &out->vocab, err);
+    um_status status = umi_read_id(config, "vocab_size", 1, 50257, &out->vocab, err);
 
     /* Absent and null differ here: absent is the class's default, null means vocab_size. */
     if (status == UM_OK)
-        status =
-            read_id(config, "embedding_size", 1, rows ? out->vocab : 50304, &out->vocab_rows, err);
+        status = umi_read_id(config, "embedding_size", 1, rows ? out->vocab : 50304,
+                             &out->vocab_rows, err);
     if (status == UM_OK)
-        status = read_id(config, "mask_token_id", 0, 50256, &out->mask_token, err);
+        status = umi_read_id(config, "mask_token_id", 0, 50256, &out->mask_token, err);
     if (status == UM_OK)
-        status = read_id(config, "eos_token_id", 0, 50256, &out->end_token, err);
+        status = umi_read_id(config, "eos_token_id", 0, 50256, &out->end_token, err);
     if (status == UM_OK)
-        status = read_id(config, "max_sequence_length", 1, 1024, &out->context_max, err);
+        status = umi_read_id(config, "max_sequence_length", 1, 1024, &out->context_limit, err);
+    out->context_max = out->context_limit;
     out->turn_token = -1;
     return status;
-}
-
-static um_status read_activation(const um_json *config, um_activation *out, um_err *err)
-{
-    static const struct {
-        const char *name;
-        um_activation activation;
-    } known[] = {{"silu", UM_ACT_SILU}, {"gelu", UM_ACT_GELU}, {"relu", UM_ACT_RELU}};
-    const char *value;
-    um_status status = um_json_get_string(config, "activation_type", "swiglu", &value, err);
-
-    if (status != UM_OK)
-        return status;
-    for (size_t i = 0; i < UM_COUNT_OF(known); i++) {
-        if (strcmp(known[i].name, value) != 0)
-            continue;
-        *out = known[i].activation;
-        return UM_OK;
-    }
-    /* swiglu halves its input, which a block with up_proj does not provide for. */
-    return um_fail_field(err, UM_E_UNSUPPORTED, "activation_type",
-                         "activation_type is \"%.60s\"%s; a llama block takes silu, gelu or relu",
-                         value, um_json_member(config, "activation_type") ? "" : " when absent");
 }
 
 static um_status read_norms_and_biases(const um_json *config, um_model_config *out, um_err *err)
 {
     double eps;
+    bool biases = false;
     um_status status = um_json_get_number(config, "rms_norm_eps", 0.0, 1.0, 1e-5, &eps, err);
 
     if (status == UM_OK)
-        status = um_json_get_bool(config, "include_bias", false, &out->linear_bias, err);
+        status = um_json_get_bool(config, "include_bias", false, &biases, err);
     if (status == UM_OK)
         status = um_json_get_bool(config, "include_qkv_bias", false, &out->qkv_bias, err);
     if (status == UM_OK)
         status = um_json_get_bool(config, "attention_layer_norm", false, &out->qk_norm, err);
     if (status == UM_OK)
-        status =
-            um_json_get_bool(config, "bias_for_layer_norm", out->linear_bias, &out->norm_bias, err);
+        status = um_json_get_bool(config, "bias_for_layer_norm", biases, &out->norm_bias, err);
     if (status == UM_OK && out->qk_norm)
-        status = require_bool(config, "attention_layer_norm_with_affine", true, true, err);
+        status = umi_require_bool(config, "attention_layer_norm_with_affine", true, true, err);
     if (status != UM_OK)
         return status;
     out->norm_eps = (float)eps;
-    out->qkv_bias |= out->linear_bias;
+    out->qkv_bias |= biases;
+    out->attention_out_bias = out->mlp_bias = out->head_bias = biases;
     if (out->norm_bias)
         return um_fail_field(err, UM_E_UNSUPPORTED, "bias_for_layer_norm",
                              "bias_for_layer_norm is true%s; norms with a bias are not supported",
@@ -253,17 +162,22 @@ static um_status read_scales(const um_json *config, um_model_config *out, um_err
     return UM_OK;
 }
 
-static um_status read_config(const um_json *config, um_model_config *out, um_err *err)
+/* swiglu, the class's default, halves its input, which a block with up_proj does not provide for. */
+static const umi_activation_name llama_activations[] = {
+    {"silu", UM_ACT_SILU}, {"gelu", UM_ACT_GELU}, {"relu", UM_ACT_RELU}};
+
+um_status umi_llada_read_config(const um_json *config, um_model_config *out, um_err *err)
 {
     um_status status = check_supported(config, err);
 
-    *out = (um_model_config){0};
+    *out = (um_model_config){.norm = UM_NORM_RMS, .gated_mlp = true, .prompt_bos = -1};
     if (status == UM_OK)
         status = read_dimensions(config, out, err);
     if (status == UM_OK)
         status = read_vocabulary(config, out, err);
     if (status == UM_OK)
-        status = read_activation(config, &out->activation, err);
+        status = umi_read_activation(config, "activation_type", "swiglu", llama_activations,
+                                     UM_COUNT_OF(llama_activations), &out->activation, err);
     if (status == UM_OK)
         status = read_norms_and_biases(config, out, err);
     if (status == UM_OK)
@@ -296,14 +210,14 @@ static um_status list_block(const um_model_config *c, int32_t layer, um_tensor_l
         {UM_ROLE_Q_NORM, 1, d, c->qk_norm, "q_norm.weight"},
         {UM_ROLE_K_NORM, 1, k, c->qk_norm, "k_norm.weight"},
         {UM_ROLE_ATTENTION_OUT, d, d, true, "attn_out.weight"},
-        {UM_ROLE_ATTENTION_OUT_BIAS, 1, d, c->linear_bias, "attn_out.bias"},
+        {UM_ROLE_ATTENTION_OUT_BIAS, 1, d, c->attention_out_bias, "attn_out.bias"},
         {UM_ROLE_MLP_NORM, 1, d, true, "ff_norm.weight"},
         {UM_ROLE_GATE, m, d, true, "ff_proj.weight"},
-        {UM_ROLE_GATE_BIAS, 1, m, c->linear_bias, "ff_proj.bias"},
+        {UM_ROLE_GATE_BIAS, 1, m, c->mlp_bias, "ff_proj.bias"},
         {UM_ROLE_UP, m, d, true, "up_proj.weight"},
-        {UM_ROLE_UP_BIAS, 1, m, c->linear_bias, "up_proj.bias"},
+        {UM_ROLE_UP_BIAS, 1, m, c->mlp_bias, "up_proj.bias"},
         {UM_ROLE_DOWN, d, m, true, "ff_out.weight"},
-        {UM_ROLE_DOWN_BIAS, 1, d, c->linear_bias, "ff_out.bias"},
+        {UM_ROLE_DOWN_BIAS, 1, d, c->mlp_bias, "ff_out.bias"},
     };
 
     for (size_t i = 0; i < UM_COUNT_OF(tensors); i++) {
@@ -324,7 +238,7 @@ static um_status list_block(const um_model_config *c, int32_t layer, um_tensor_l
 }
 
 /* The head shares its leaf name with the MLP's down projection, one level higher. */
-static um_status list_tensors(const um_model_config *c, um_tensor_list *list, um_err *err)
+um_status umi_llada_list_tensors(const um_model_config *c, um_tensor_list *list, um_err *err)
 {
     int64_t d = c->width, rows = c->vocab_rows;
     um_status status = um_tensor_list_add(list, UM_ROLE_EMBEDDING, 0, rows, d, err,
@@ -338,7 +252,7 @@ static um_status list_tensors(const um_model_config *c, um_tensor_list *list, um
     if (status == UM_OK && !c->tied_head)
         status = um_tensor_list_add(list, UM_ROLE_HEAD, 0, rows, d, err,
                                     "model.transformer.ff_out.weight");
-    if (status == UM_OK && !c->tied_head && c->linear_bias)
+    if (status == UM_OK && !c->tied_head && c->head_bias)
         status = um_tensor_list_add(list, UM_ROLE_HEAD_BIAS, 0, 1, rows, err,
                                     "model.transformer.ff_out.bias");
     return status;
@@ -346,7 +260,7 @@ static um_status list_tensors(const um_model_config *c, um_tensor_list *list, um
 
 const um_family umi_family_llada = {
     .name = "llada",
-    .architecture = "LLaDAModelLM",
+    .architectures = {"LLaDAModelLM"},
     .has_eos_rules = true,
     .turn_token_text = "<|eot_id|>",
     /* The authors' demo: blocks of 32, one token per step, greedy. */
@@ -354,7 +268,8 @@ const um_family umi_family_llada = {
                  .block_length = 32,
                  .steps_per_block = 0,
                  .max_tokens = 128,
-                 .temperature = 0.0f},
-    .read_config = read_config,
-    .list_tensors = list_tensors,
+                 .temperature = 0.0f,
+                 .top_p = 1.0f},
+    .read_config = umi_llada_read_config,
+    .list_tensors = umi_llada_list_tensors,
 };

@@ -1,7 +1,6 @@
 /*
- * Opening, closing and the forward pass. One layer sequence serves every pre-norm transformer with
- * a gated MLP and rotary positions: families differ in names and facts, not here. Runs on the
- * engine's thread.
+ * Opening, closing and the forward pass. One layer sequence serves every pre-norm transformer:
+ * families differ in names and facts, not here. Runs on the engine's thread.
  */
 #include "core/model/model.h"
 
@@ -10,7 +9,6 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "core/model/model_dir.h"
 #include "core/model/synthetic.h"
 
 /* Row-wise work goes through scratch of this many rows: far above the ridge of any CPU, so that
@@ -25,7 +23,7 @@ struct um_model {
     um_weights weights;
     int64_t rows_max;
     /* scratch and tables, owned; "c": compute dtype */
-    um_tensor cos_sin;  /* [context][head_dim] f32 */
+    um_tensor cos_sin;  /* [context][head_dim] f32; data NULL with learned positions */
     um_tensor x;        /* [rows_max][width] f32: the residual stream */
     um_tensor q;        /* [rows_max][heads * head_dim] c */
     um_tensor k;        /* [rows_max][kv_heads * head_dim] c */
@@ -99,10 +97,13 @@ static um_status create_rope_table(um_model *model, um_err *err)
 {
     const um_model_config *c = &model->info.config;
     size_t head_dim = (size_t)c->head_dim;
-    um_status status =
-        um_tensor_create(model->backend, UM_F32, c->context_max, c->head_dim, &model->cos_sin, err);
+    um_status status;
     float *row;
 
+    if (c->position_rows)
+        return UM_OK;
+    status =
+        um_tensor_create(model->backend, UM_F32, c->context_max, c->head_dim, &model->cos_sin, err);
     if (status != UM_OK)
         return status;
     row = um_mem_calloc(head_dim + head_dim / 2, sizeof(*row));
@@ -232,7 +233,7 @@ um_status um_model_open(const char *dir, um_backend *backend, const um_model_opt
 {
     um_model_dir from;
     um_model *model = NULL;
-    um_status status = um_model_dir_open(dir, &from, err);
+    um_status status = um_model_dir_open(dir, &options->dir, &from, err);
 
     *out = NULL;
     if (status != UM_OK)
@@ -330,12 +331,19 @@ static um_tensor rows_of(const um_tensor *tensor, int64_t row, int64_t rows)
     return um_tensor_view(tensor, row, rows, 0, tensor->cols);
 }
 
-static um_status norm(const um_model *model, const um_tensor *x, const um_tensor *gain,
+static um_status norm(const um_model *model, const um_tensor *x, const um_norm_weights *weights,
                       const um_tensor *out, um_err *err)
 {
-    um_rmsnorm_args args = {.x = x, .gain = gain, .eps = model->info.config.norm_eps, .out = out};
+    const um_model_config *c = &model->info.config;
+    um_layernorm_args args = {.x = x,
+                              .gain = &weights->gain,
+                              .bias = weights->bias.data ? &weights->bias : NULL,
+                              .eps = c->norm_eps,
+                              .out = out};
+    um_rmsnorm_args rms = {.x = x, .gain = &weights->gain, .eps = c->norm_eps, .out = out};
 
-    return um_op_rmsnorm(model->backend, &args, err);
+    return c->norm == UM_NORM_LAYER ? um_op_layernorm(model->backend, &args, err)
+                                    : um_op_rmsnorm(model->backend, &rms, err);
 }
 
 static um_status linear(const um_model *model, const um_tensor *x, const um_weight *weight,
@@ -370,7 +378,7 @@ static um_status project_qkv(um_model *model, const um_layer_weights *layer,
     um_tensor positions = um_tensor_view(all_positions, 0, 1, row, rows);
     um_rope_args rope = {.qkv = &qkv,
                          .positions = &positions,
-                         .cos_sin = &model->cos_sin,
+                         .cos_sin = model->cos_sin.data ? &model->cos_sin : NULL,
                          .heads = c->heads,
                          .kv_heads = c->kv_heads,
                          .head_dim = c->head_dim,
@@ -405,7 +413,7 @@ static um_status attend(um_model *model, const um_forward_args *args, int64_t ro
     return um_op_attention(model->backend, &attention, err);
 }
 
-/* x += W_down(act(gate) * up) of the normed x; at most a chunk of rows. */
+/* x += the MLP of the normed x; at most a chunk of rows. */
 static um_status add_mlp(um_model *model, const um_layer_weights *layer, const um_tensor *x,
                          um_err *err)
 {
@@ -414,7 +422,7 @@ static um_status add_mlp(um_model *model, const um_layer_weights *layer, const u
     um_status status = norm(model, x, &layer->mlp_norm, &normed, err);
 
     if (status == UM_OK)
-        status = linear(model, &normed, layer->gate_up, false, &gated, err);
+        status = linear(model, &normed, layer->mlp_in, false, &gated, err);
     return status == UM_OK ? linear(model, &gated, layer->down, true, x, err) : status;
 }
 
@@ -451,14 +459,6 @@ static um_status forward_layer(um_model *model, const um_layer_weights *layer, b
     return status;
 }
 
-static um_status lookup(const um_model *model, const um_tensor *ids, const um_tensor *table,
-                        float scale, const um_tensor *out, um_err *err)
-{
-    um_embed_args args = {.ids = ids, .table = table, .scale = scale, .out = out};
-
-    return um_op_embed(model->backend, &args, err);
-}
-
 /* The last MLP and the final norm, for the gathered rows alone. */
 static um_status finish_wanted(um_model *model, const um_forward_args *args, const um_tensor *x,
                                um_err *err)
@@ -469,12 +469,13 @@ static um_status finish_wanted(um_model *model, const um_forward_args *args, con
 
     for (int64_t row = 0; row < args->hidden->rows && status == UM_OK; row += count) {
         um_tensor gather, wanted, hidden;
+        um_embed_args pick = {.ids = &gather, .table = x, .scale = 1.0f, .out = &wanted};
 
         count = chunk_at(model, row, args->hidden->rows);
         gather = um_tensor_view(args->gather, 0, 1, row, count);
         wanted = rows_of(&model->wanted, 0, count);
         hidden = rows_of(args->hidden, row, count);
-        status = lookup(model, &gather, x, 1.0f, &wanted, err);
+        status = um_op_embed(model->backend, &pick, err);
         if (status == UM_OK)
             status = add_mlp(model, layer, &wanted, err);
         if (status == UM_OK)
@@ -488,11 +489,17 @@ um_status um_model_forward(um_model *model, const um_forward_args *args, um_err 
     const um_model_config *c = &model->info.config;
     int64_t rows = args->cu_seqlens[args->sequence_count];
     um_tensor x;
+    um_embed_args embed = {.ids = args->ids,
+                           .table = &model->weights.embedding,
+                           .scale = c->embed_scale,
+                           .positions = args->positions,
+                           .position_table = c->position_rows ? &model->weights.positions : NULL,
+                           .out = &x};
     um_status status;
 
     UM_ASSERT(rows > 0 && rows <= model->rows_max);
     x = rows_of(&model->x, 0, rows);
-    status = lookup(model, args->ids, &model->weights.embedding, c->embed_scale, &x, err);
+    status = um_op_embed(model->backend, &embed, err);
     for (int32_t i = 0; i < c->layers && status == UM_OK; i++)
         status =
             forward_layer(model, &model->weights.layers[i], i == c->layers - 1, args, rows, err);

@@ -12,6 +12,7 @@
 #define UM_MODEL_MODEL_H
 
 #include "core/model/family.h"
+#include "core/model/model_dir.h"
 
 typedef struct um_model um_model;
 
@@ -23,6 +24,7 @@ typedef enum um_precision {
 bool um_precision_parse(const char *text, um_precision *out);
 
 typedef struct um_model_options {
+    um_model_dir_options dir; /* what the user knows better than the files */
     um_precision precision;
     int64_t rows_max; /* packed rows of a step; scratch is reserved for it; 0: 2 * context */
     um_load_progress_fn progress; /* may be NULL */
@@ -85,7 +87,8 @@ typedef struct um_model_report {
     char *algorithm;        /* storage of defaults.algorithm; owned, or NULL */
 } um_model_report;
 /* What is wrong with the checkpoint goes into the report; fails only when memory is out. */
-um_status um_model_inspect(const char *dir, um_model_report *out, um_err *err);
+um_status um_model_inspect(const char *dir, const um_model_dir_options *options,
+                           um_model_report *out, um_err *err);
 void um_model_report_deinit(um_model_report *report);
 
 #endif

@@ -27,10 +27,13 @@ static um_status check_bounds(const um_model_config *c, um_err *err)
         {"block_group", c->block_group, 1, c->layers},
         {"vocab", c->vocab, 1, c->vocab_rows},
         {"vocab_rows", c->vocab_rows, 2, VOCAB_MAX},
-        {"context", c->context_max, 1, CONTEXT_MAX},
+        {"position rows", c->position_rows, 0, CONTEXT_MAX},
+        {"context", c->context_limit, 1, c->position_rows ? c->position_rows : CONTEXT_MAX},
+        {"served context", c->context_max, 1, c->context_limit},
         {"mask token", c->mask_token, 0, (int64_t)c->vocab_rows - 1},
         {"end token", c->end_token, 0, (int64_t)c->vocab_rows - 1},
         {"turn token", c->turn_token, -1, (int64_t)c->vocab_rows - 1},
+        {"begin token", c->prompt_bos, -1, (int64_t)c->vocab_rows - 1},
     };
 
     for (size_t i = 0; i < UM_COUNT_OF(bounds); i++)
@@ -50,7 +53,7 @@ um_status um_model_config_check(const um_model_config *c, um_err *err)
     if ((int64_t)c->heads * c->head_dim != c->width)
         return um_fail(err, UM_E_FORMAT, "%d heads of %d do not make up the width %d", c->heads,
                        c->head_dim, c->width);
-    if (c->head_dim % 2 != 0)
+    if (c->head_dim % 2 != 0 && !c->position_rows)
         return um_fail(err, UM_E_FORMAT, "the head width %d is odd; rotary embedding needs pairs",
                        c->head_dim);
     if (c->heads % c->kv_heads != 0)
@@ -65,10 +68,10 @@ um_status um_model_config_check(const um_model_config *c, um_err *err)
     if (!(c->norm_eps > 0.0f && c->norm_eps < 1.0f))
         return um_fail(err, UM_E_FORMAT, "the norm's epsilon is %g; expected 0 < epsilon < 1",
                        (double)c->norm_eps);
-    if (!(c->rope_theta > 1.0 && c->rope_theta < 1e12))
+    if (!c->position_rows && !(c->rope_theta > 1.0 && c->rope_theta < 1e12))
         return um_fail(err, UM_E_FORMAT, "the rotary base is %g; expected 1 < base < 1e12",
                        c->rope_theta);
-    if (c->norm_bias)
-        return um_fail(err, UM_E_UNSUPPORTED, "norms with a bias are not supported");
+    if (c->norm_bias && c->norm == UM_NORM_RMS)
+        return um_fail(err, UM_E_UNSUPPORTED, "RMS norms with a bias are not supported");
     return UM_OK;
 }

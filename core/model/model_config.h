@@ -11,6 +11,11 @@
 
 #define UM_MODEL_STOP_MAX 4
 
+typedef enum um_norm_kind {
+    UM_NORM_RMS,
+    UM_NORM_LAYER, /* mean and variance, gain and bias */
+} um_norm_kind;
+
 typedef struct um_model_config {
     /* transformer */
     int32_t width; /* d_model */
@@ -22,18 +27,27 @@ typedef struct um_model_config {
     int32_t block_group; /* layers per group in tensor names; 1: no groups */
     int32_t vocab;       /* ids with a meaning */
     int32_t vocab_rows;  /* rows of embedding and head: the logit width */
+    um_norm_kind norm;
     float norm_eps;
-    double rope_theta;
+    double rope_theta;     /* rotary positions, unless: */
+    int32_t position_rows; /* > 0: learned positions, added to the embedding */
     um_activation activation;
+    bool gated_mlp;    /* act(gate x) * (up x), else act(up x) */
     float embed_scale; /* 1, or sqrt(width) */
     float logit_scale; /* 1, or 1/sqrt(width) */
     bool tied_head;
     bool qkv_bias;
-    bool linear_bias; /* o, gate, up, down, head */
-    bool norm_bias;
-    bool qk_norm; /* RMS norm over the whole q and k vectors before the head split */
+    bool attention_out_bias;
+    bool mlp_bias;
+    bool head_bias;
+    bool norm_bias; /* LayerNorm only */
+    bool qk_norm;   /* RMS norm over the whole q and k vectors before the head split */
+    int32_t naming; /* the family's own: which of its tensor names this checkpoint uses */
     /* diffusion */
-    int32_t context_max; /* positions */
+    bool logit_shift;      /* the row of position i predicts position i + 1 */
+    int32_t context_max;   /* positions that are served */
+    int32_t context_limit; /* positions that could be: what the positions' encoding allows */
+    int32_t prompt_bos;    /* put in front of a raw prompt, -1: nothing */
     int32_t mask_token;
     int32_t end_token;  /* end of text = padding */
     int32_t turn_token; /* end of turn, -1 if the family has none */

@@ -19,8 +19,17 @@ typedef struct um_model_dir {
     um_buf tensor_problems; /* every missing or unfit tensor, one per line */
 } um_model_dir;
 
-/* On failure `out` holds what was understood until then. Close it in either case. */
-um_status um_model_dir_open(const char *dir, um_model_dir *out, um_err *err);
+/* What the user knows better than the files. */
+typedef struct um_model_dir_options {
+    const char *family; /* NULL: by architectures[0] */
+    int32_t context;    /* positions to serve, up to the config's limit; 0: the family's choice */
+} um_model_dir_options;
+
+/* On failure `out` holds what was understood until then. Close it in either case.
+ * UM_E_UNSUPPORTED when the architecture is unknown, or shared with autoregressive models and
+ * nothing says that this is a diffusion model. */
+um_status um_model_dir_open(const char *dir, const um_model_dir_options *options, um_model_dir *out,
+                            um_err *err);
 void um_model_dir_close(um_model_dir *dir);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "core/base/mem.h"
 #include "core/model/model.h"
-#include "core/model/model_dir.h"
 
 /* Vectors stay float32 in either precision; a tied head is packed beside the embedding table. */
 static void add_needs(const um_model_dir *dir, um_model_report *out)
@@ -39,13 +38,14 @@ static void add_files(const um_model_dir *dir, um_model_report *out)
         out->unknown_count = um_weights_unknown(dir->checkpoint, &dir->list, NULL);
 }
 
-um_status um_model_inspect(const char *path, um_model_report *out, um_err *err)
+um_status um_model_inspect(const char *path, const um_model_dir_options *options,
+                           um_model_report *out, um_err *err)
 {
     um_model_dir dir;
     um_status status;
 
     *out = (um_model_report){.dtype_name = ""};
-    status = um_model_dir_open(path, &dir, &out->problem);
+    status = um_model_dir_open(path, options, &dir, &out->problem);
     memcpy(out->architecture, dir.architecture, sizeof(out->architecture));
     out->family = dir.family;
     out->config = dir.config;
@@ -54,7 +54,7 @@ um_status um_model_inspect(const char *path, um_model_report *out, um_err *err)
     dir.algorithm = NULL;
     if (dir.list.count > 0)
         add_needs(&dir, out);
-    if (dir.checkpoint)
+    if (dir.checkpoint && dir.list.count > 0)
         add_files(&dir, out);
     if (dir.tensor_problems.length > 0)
         out->tensor_problems = um_mem_strdup(um_buf_view(&dir.tensor_problems));

@@ -86,7 +86,8 @@ static bool shape_fits(const um_checkpoint_tensor *found, const um_tensor_need *
 {
     if (found->rank == 1)
         return need->rows == 1 && found->shape[0] == need->cols;
-    return found->rank == 2 && found->shape[0] == need->rows && found->shape[1] == need->cols;
+    return found->rank == 2 && found->shape[need->transposed] == need->rows &&
+           found->shape[!need->transposed] == need->cols;
 }
 
 static bool fits(const um_checkpoint_tensor *found, const um_tensor_need *need)
@@ -106,8 +107,9 @@ static void append_problem(um_buf *out, const um_checkpoint_tensor *found,
         if (need->rows == 1)
             um_buf_printf(out, ", expected [%lld]", (long long)need->cols);
         else
-            um_buf_printf(out, ", expected [%lld, %lld]", (long long)need->rows,
-                          (long long)need->cols);
+            um_buf_printf(out, ", expected [%lld, %lld]",
+                          (long long)(need->transposed ? need->cols : need->rows),
+                          (long long)(need->transposed ? need->rows : need->cols));
     } else {
         um_buf_printf(out, "%s, expected F32, BF16 or F16", found->dtype_name);
     }
@@ -170,6 +172,19 @@ size_t um_weights_unknown(const um_checkpoint *checkpoint, const um_tensor_list 
 
 /* ---- a checkpoint as source ---------------------------------------------------------------- */
 
+#define TRANSPOSE_TILE ((size_t)32)
+
+/* [cols][rows] -> [rows][cols], elements of `bytes`; tile by tile, so that neither side leaves the
+ * cache. */
+static void transpose(const char *from, char *to, size_t rows, size_t cols, size_t bytes)
+{
+    for (size_t r0 = 0; r0 < rows; r0 += TRANSPOSE_TILE)
+        for (size_t c0 = 0; c0 < cols; c0 += TRANSPOSE_TILE)
+            for (size_t r = r0; r < rows && r < r0 + TRANSPOSE_TILE; r++)
+                for (size_t c = c0; c < cols && c < c0 + TRANSPOSE_TILE; c++)
+                    memcpy(to + (r * cols + c) * bytes, from + (c * rows + r) * bytes, bytes);
+}
+
 static um_status checkpoint_get(const void *context, const um_tensor_need *need, um_tensor *out,
                                 um_err *err)
 {
@@ -178,14 +193,18 @@ static um_status checkpoint_get(const void *context, const um_tensor_need *need,
 
     UM_ASSERT(fits(found, need));
     *out = um_tensor_host(found->dtype, need->rows, need->cols, found->data);
-    if ((uintptr_t)found->data % um_dtype_bytes(found->dtype) == 0)
-        return UM_OK;
     /* Writers pad their header to 8 bytes, but the format does not oblige them to. */
+    if (!need->transposed && (uintptr_t)found->data % um_dtype_bytes(found->dtype) == 0)
+        return UM_OK;
     copy = um_mem_alloc_aligned(found->bytes);
     if (!copy)
-        return um_fail(err, UM_E_NOMEM, "no memory for an aligned copy of %s, %zu bytes",
-                       need->name, found->bytes);
-    memcpy(copy, found->data, found->bytes);
+        return um_fail(err, UM_E_NOMEM, "no memory for a copy of %s, %zu bytes", need->name,
+                       found->bytes);
+    if (need->transposed)
+        transpose(found->data, copy, (size_t)need->rows, (size_t)need->cols,
+                  um_dtype_bytes(found->dtype));
+    else
+        memcpy(copy, found->data, found->bytes);
     out->data = copy;
     out->bytes = found->bytes;
     return UM_OK;
@@ -329,27 +348,52 @@ static um_status load_matrix(loader *l, um_weight_kind kind, int32_t layer, cons
     return status;
 }
 
+/* Role `gain` and the bias that follows it, each where the family has it. */
+static um_status load_norm(loader *l, um_role gain, int32_t layer, um_norm_weights *out,
+                           um_err *err)
+{
+    um_status status = load_tensor(l, gain, layer, UM_F32, &out->gain, err);
+
+    return status == UM_OK ? load_tensor(l, gain + 1, layer, UM_F32, &out->bias, err) : status;
+}
+
+static um_status load_qkv(loader *l, int32_t layer, um_weight **out, um_err *err)
+{
+    static const um_role apart[] = {UM_ROLE_Q, UM_ROLE_K, UM_ROLE_V};
+    static const um_role fused[] = {UM_ROLE_QKV};
+
+    return need_of(l, UM_ROLE_QKV, layer)
+               ? load_matrix(l, UM_WEIGHT_PLAIN, layer, fused, 1, out, err)
+               : load_matrix(l, UM_WEIGHT_PLAIN, layer, apart, 3, out, err);
+}
+
+static um_status load_mlp_in(loader *l, int32_t layer, um_weight **out, um_err *err)
+{
+    static const um_role roles[] = {UM_ROLE_GATE, UM_ROLE_UP};
+
+    return need_of(l, UM_ROLE_GATE, layer)
+               ? load_matrix(l, UM_WEIGHT_GATED, layer, roles, 2, out, err)
+               : load_matrix(l, UM_WEIGHT_ACTIVATED, layer, &roles[1], 1, out, err);
+}
+
 static um_status load_layer(loader *l, int32_t layer, um_layer_weights *out, um_err *err)
 {
-    static const um_role qkv[] = {UM_ROLE_Q, UM_ROLE_K, UM_ROLE_V};
     static const um_role attention_out[] = {UM_ROLE_ATTENTION_OUT};
-    static const um_role gate_up[] = {UM_ROLE_GATE, UM_ROLE_UP};
     static const um_role down[] = {UM_ROLE_DOWN};
-    um_status status =
-        load_tensor(l, UM_ROLE_ATTENTION_NORM, layer, UM_F32, &out->attention_norm, err);
+    um_status status = load_norm(l, UM_ROLE_ATTENTION_NORM, layer, &out->attention_norm, err);
 
     if (status == UM_OK)
-        status = load_tensor(l, UM_ROLE_MLP_NORM, layer, UM_F32, &out->mlp_norm, err);
+        status = load_norm(l, UM_ROLE_MLP_NORM, layer, &out->mlp_norm, err);
     if (status == UM_OK)
-        status = load_tensor(l, UM_ROLE_Q_NORM, layer, UM_F32, &out->q_norm, err);
+        status = load_tensor(l, UM_ROLE_Q_NORM, layer, UM_F32, &out->q_norm.gain, err);
     if (status == UM_OK)
-        status = load_tensor(l, UM_ROLE_K_NORM, layer, UM_F32, &out->k_norm, err);
+        status = load_tensor(l, UM_ROLE_K_NORM, layer, UM_F32, &out->k_norm.gain, err);
     if (status == UM_OK)
-        status = load_matrix(l, UM_WEIGHT_PLAIN, layer, qkv, 3, &out->qkv, err);
+        status = load_qkv(l, layer, &out->qkv, err);
     if (status == UM_OK)
         status = load_matrix(l, UM_WEIGHT_PLAIN, layer, attention_out, 1, &out->attention_out, err);
     if (status == UM_OK)
-        status = load_matrix(l, UM_WEIGHT_GATED, layer, gate_up, 2, &out->gate_up, err);
+        status = load_mlp_in(l, layer, &out->mlp_in, err);
     if (status == UM_OK)
         status = load_matrix(l, UM_WEIGHT_PLAIN, layer, down, 1, &out->down, err);
     return status;
@@ -363,7 +407,9 @@ static um_status load_all(loader *l, um_err *err)
         load_tensor(l, UM_ROLE_EMBEDDING, 0, l->args->precision, &out->embedding, err);
 
     if (status == UM_OK)
-        status = load_tensor(l, UM_ROLE_FINAL_NORM, 0, UM_F32, &out->final_norm, err);
+        status = load_tensor(l, UM_ROLE_POSITIONS, 0, l->args->precision, &out->positions, err);
+    if (status == UM_OK)
+        status = load_norm(l, UM_ROLE_FINAL_NORM, 0, &out->final_norm, err);
     if (status == UM_OK)
         status = load_matrix(l, UM_WEIGHT_PLAIN, 0, head, 1, &out->head, err);
     for (int32_t layer = 0; status == UM_OK && layer < out->layer_count; layer++)
@@ -424,22 +470,29 @@ um_status um_weights_load(um_backend *backend, const um_weights_load_args *args,
     return status;
 }
 
+static void deinit_norm(um_backend *backend, um_norm_weights *norm)
+{
+    um_tensor_destroy(backend, &norm->gain);
+    um_tensor_destroy(backend, &norm->bias);
+}
+
 static void deinit_layer(um_backend *backend, um_layer_weights *layer)
 {
-    um_tensor_destroy(backend, &layer->attention_norm);
-    um_tensor_destroy(backend, &layer->mlp_norm);
-    um_tensor_destroy(backend, &layer->q_norm);
-    um_tensor_destroy(backend, &layer->k_norm);
+    deinit_norm(backend, &layer->attention_norm);
+    deinit_norm(backend, &layer->mlp_norm);
+    deinit_norm(backend, &layer->q_norm);
+    deinit_norm(backend, &layer->k_norm);
     um_weight_destroy(backend, layer->qkv);
     um_weight_destroy(backend, layer->attention_out);
-    um_weight_destroy(backend, layer->gate_up);
+    um_weight_destroy(backend, layer->mlp_in);
     um_weight_destroy(backend, layer->down);
 }
 
 void um_weights_deinit(um_backend *backend, um_weights *weights)
 {
     um_tensor_destroy(backend, &weights->embedding);
-    um_tensor_destroy(backend, &weights->final_norm);
+    um_tensor_destroy(backend, &weights->positions);
+    deinit_norm(backend, &weights->final_norm);
     um_weight_destroy(backend, weights->head);
     for (int32_t i = 0; i < weights->layer_count; i++)
         deinit_layer(backend, &weights->layers[i]);

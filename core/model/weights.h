@@ -11,13 +11,18 @@
 #include "core/model/model_config.h"
 #include "core/model/safetensors.h"
 
-/* Role of a tensor in a (pre-norm, gated MLP) transformer. _BIAS follows its matrix. */
+/* Role of a tensor in a pre-norm transformer. _BIAS follows what it belongs to. */
 typedef enum um_role {
     UM_ROLE_EMBEDDING, /* not per layer */
+    UM_ROLE_POSITIONS, /* learned */
     UM_ROLE_FINAL_NORM,
+    UM_ROLE_FINAL_NORM_BIAS,
     UM_ROLE_HEAD,
     UM_ROLE_HEAD_BIAS,
     UM_ROLE_ATTENTION_NORM, /* per layer from here on */
+    UM_ROLE_ATTENTION_NORM_BIAS,
+    UM_ROLE_QKV, /* q | k | v in one tensor, or the three below */
+    UM_ROLE_QKV_BIAS,
     UM_ROLE_Q,
     UM_ROLE_Q_BIAS,
     UM_ROLE_K,
@@ -29,7 +34,8 @@ typedef enum um_role {
     UM_ROLE_ATTENTION_OUT,
     UM_ROLE_ATTENTION_OUT_BIAS,
     UM_ROLE_MLP_NORM,
-    UM_ROLE_GATE,
+    UM_ROLE_MLP_NORM_BIAS,
+    UM_ROLE_GATE, /* gated MLPs only */
     UM_ROLE_GATE_BIAS,
     UM_ROLE_UP,
     UM_ROLE_UP_BIAS,
@@ -45,6 +51,7 @@ typedef struct um_tensor_need {
     int32_t layer; /* 0 for roles that are not per layer */
     int64_t rows;  /* 1 for vectors */
     int64_t cols;
+    bool transposed; /* the file has [cols][rows] (GPT-2's Conv1D) */
     char name[UM_TENSOR_NAME_BYTES];
 } um_tensor_need;
 
@@ -54,7 +61,8 @@ typedef struct um_tensor_list {
     size_t capacity;
 } um_tensor_list;
 
-/* Appends one need; `name` is a printf format (layer number and the like). UM_E_NOMEM. */
+/* Appends one need, stored as [rows][cols]; `name` is a printf format (layer number and the like).
+ * UM_E_NOMEM. */
 um_status um_tensor_list_add(um_tensor_list *list, um_role role, int32_t layer, int64_t rows,
                              int64_t cols, um_err *err, const char *name, ...) UM_PRINTF(7, 8);
 void um_tensor_list_deinit(um_tensor_list *list);
@@ -63,19 +71,26 @@ const um_tensor_need *um_tensor_list_find(const um_tensor_list *list, um_role ro
 /* Elements of all listed tensors: a tied head counts once. */
 uint64_t um_tensor_list_parameters(const um_tensor_list *list);
 
+/* Vectors of a norm, f32. */
+typedef struct um_norm_weights {
+    um_tensor gain; /* [1][d]; data NULL: the model has no such norm */
+    um_tensor bias; /* [1][d], or data NULL */
+} um_norm_weights;
+
 typedef struct um_layer_weights {
-    um_tensor attention_norm; /* [1][d] f32 */
-    um_tensor mlp_norm;       /* [1][d] f32 */
-    um_tensor q_norm, k_norm; /* [1][q], [1][k] f32, or data NULL */
-    um_weight *qkv;           /* q | k | v */
+    um_norm_weights attention_norm;
+    um_norm_weights mlp_norm;
+    um_norm_weights q_norm, k_norm; /* optional */
+    um_weight *qkv;                 /* q | k | v */
     um_weight *attention_out;
-    um_weight *gate_up; /* GATED */
+    um_weight *mlp_in; /* GATED (gate, up) or ACTIVATED (up) */
     um_weight *down;
 } um_layer_weights;
 
 typedef struct um_weights {
     um_tensor embedding; /* [vocab_rows][d] f32 or bf16, owned */
-    um_tensor final_norm;
+    um_tensor positions; /* [position_rows][d], dtype of embedding, or data NULL; owned */
+    um_norm_weights final_norm;
     um_weight *head;
     um_layer_weights *layers; /* [layers], owned */
     int32_t layer_count;

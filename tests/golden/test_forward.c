@@ -489,6 +489,7 @@ static void synthetic_models_stay_finite(void)
                                            .head_dim = 16,
                                            .mlp_width = 96,
                                            .block_group = 1,
+                                           .gated_mlp = true,
                                            .vocab = VOCAB,
                                            .vocab_rows = VOCAB,
                                            .norm_eps = 1e-5f,
@@ -496,9 +497,11 @@ static void synthetic_models_stay_finite(void)
                                            .embed_scale = 1,
                                            .logit_scale = 1,
                                            .context_max = 64,
+                                           .context_limit = 64,
                                            .mask_token = 199,
                                            .end_token = 198,
-                                           .turn_token = -1};
+                                           .turn_token = -1,
+                                           .prompt_bos = -1};
     static const um_precision precisions[] = {UM_PRECISION_F32, UM_PRECISION_BF16};
     int32_t ids[ROWS];
     float logits[ROWS * VOCAB];

@@ -69,7 +69,7 @@ static void the_released_config_reads_as_published(void)
     UM_CHECK_INT(c.activation, UM_ACT_SILU);
     UM_CHECK_NEAR(c.embed_scale, 1, 0);
     UM_CHECK_NEAR(c.logit_scale, 1, 0);
-    UM_CHECK(!c.tied_head && !c.qkv_bias && !c.linear_bias && !c.norm_bias && !c.qk_norm);
+    UM_CHECK(!c.tied_head && !c.qkv_bias && !c.mlp_bias && !c.norm_bias && !c.qk_norm);
     UM_CHECK_INT(c.context_max, 4096);
     UM_CHECK_INT(c.mask_token, 126336);
     UM_CHECK_INT(c.end_token, 126081);
@@ -194,9 +194,9 @@ static void switches_and_scales_resolve(void)
     um_err err = {0};
 
     UM_CHECK_OK(read_small("\"include_qkv_bias\":true", &c, &err), err);
-    UM_CHECK(c.qkv_bias && !c.linear_bias);
+    UM_CHECK(c.qkv_bias && !c.mlp_bias);
     UM_CHECK_OK(read_small("\"include_bias\":true,\"bias_for_layer_norm\":false", &c, &err), err);
-    UM_CHECK(c.qkv_bias && c.linear_bias && !c.norm_bias);
+    UM_CHECK(c.qkv_bias && c.mlp_bias && !c.norm_bias);
     UM_CHECK_OK(read_small("\"attention_layer_norm\":true", &c, &err), err);
     UM_CHECK(c.qk_norm);
     UM_CHECK_OK(read_small("\"weight_tying\":false", &c, &err), err);
@@ -312,7 +312,8 @@ static void the_family_follows_architectures_alone(void)
     }
     UM_CHECK(um_family_at(0) != NULL);
     UM_CHECK_STR(um_family_at(0)->name, "llada");
-    UM_CHECK(um_family_at(1) == NULL);
+    UM_CHECK_STR(um_family_at(1)->name, "dream");
+    UM_CHECK(um_family_at(6) == NULL);
 }
 
 /* ---- recommended settings ------------------------------------------------------------------- */
@@ -323,7 +324,7 @@ static void check_defaults(const char *dir, const char *algorithm, int32_t block
     um_model_report report;
     um_err err = {0};
 
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_OK(report.problem.status, report.problem);
     UM_CHECK_STR(report.defaults.algorithm, algorithm);
     UM_CHECK_INT(report.defaults.block_length, block_length);
@@ -386,7 +387,7 @@ static void broken_settings_files_are_refused(void)
 
         write_text(dir, "unmask.json", "{}");
         write_text(dir, cases[i].file, cases[i].text);
-        UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+        UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
         UM_CHECK_STATUS(report.problem.status, UM_E_FORMAT);
         UM_CHECK(strstr(report.problem.message, cases[i].file) != NULL);
         UM_CHECK(strstr(report.problem.message, cases[i].reason) != NULL);

@@ -69,7 +69,7 @@ static void one_error_names_every_missing_and_misshapen_tensor(void)
     char dir[UM_TEMP_PATH_BYTES];
 
     make_unfit(dir, &written, &claimed);
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_STATUS(report.problem.status, UM_E_FORMAT);
     UM_CHECK_STR(report.tensor_problems, expected);
     UM_CHECK_INT(report.tensor_count, 12);
@@ -92,7 +92,7 @@ static void a_long_list_of_problems_is_cut_in_the_message_only(void)
     size_t lines = 1;
 
     make_unfit(dir, &written, &claimed);
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_INT(strlen(report.problem.message), UM_ERR_MESSAGE_BYTES - 1);
     UM_CHECK(strstr(report.problem.message, "162 of 183 tensors") != NULL);
     for (const char *c = report.tensor_problems; *c; c++)
@@ -130,7 +130,7 @@ static void unused_tensors_are_counted_and_the_first_are_named(void)
     char dir[UM_TEMP_PATH_BYTES];
 
     make_unfit(dir, &written, &claimed);
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_OK(report.problem.status, report.problem); /* a warning, no more */
     UM_CHECK_INT(report.unknown_count, 10);
     UM_CHECK_OK(um_checkpoint_open(dir, &checkpoint, &err), err);
@@ -155,7 +155,7 @@ static void inspect_tells_size_and_need_without_loading(void)
     char dir[UM_TEMP_PATH_BYTES];
 
     make_tiny(dir, &options);
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_OK(report.problem.status, report.problem);
     UM_CHECK_STR(report.architecture, "LLaDAModelLM");
     UM_CHECK_STR(report.family->name, "llada");
@@ -329,6 +329,7 @@ static um_status open_synthetic(const char *dir, um_backend *backend, um_model *
                               .head_dim = 16,
                               .mlp_width = 40,
                               .block_group = 1,
+                              .gated_mlp = true,
                               .vocab = 100,
                               .vocab_rows = 100,
                               .norm_eps = 1e-5f,
@@ -336,9 +337,11 @@ static um_status open_synthetic(const char *dir, um_backend *backend, um_model *
                               .embed_scale = 1,
                               .logit_scale = 1,
                               .context_max = 64,
+                              .context_limit = 64,
                               .mask_token = 99,
                               .end_token = 98,
-                              .turn_token = -1};
+                              .turn_token = -1,
+                              .prompt_bos = -1};
 
     (void)dir;
     return um_model_open_synthetic(&config, backend, &options, out, err);
@@ -373,7 +376,7 @@ static void inspecting_survives_every_allocation_failure(void)
         bool finished;
 
         um_mem_fail_after(n);
-        status = um_model_inspect(dir, &report, &err);
+        status = um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err);
         finished = um_mem_fail_pending();
         um_mem_fail_after(0);
         UM_CHECK_STATUS(status, finished ? UM_OK : UM_E_NOMEM);
@@ -397,7 +400,7 @@ static void the_models_facts_are_those_of_the_checkpoint(void)
 
     make_tiny(dir, &tiny);
     um_temp_dir_write(dir, "unmask.json", "{\"algorithm\":\"factor\"}", 22);
-    UM_CHECK_OK(um_model_inspect(dir, &report, &err), err);
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
     UM_CHECK_OK(um_model_open(dir, backend, &options, &model, &err), err);
     info = um_model_get_info(model);
     UM_CHECK_STR(info->family->name, "llada");
