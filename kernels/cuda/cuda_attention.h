@@ -33,7 +33,7 @@ extern "C" {
 
 /* A query tile against a range of its sequence's keys; or, in the second launch, the parts of a
  * tile to be added. Rows and keys count from the sequence's first. */
-typedef struct umi_attention_item {
+typedef struct __attribute__((aligned(16))) umi_attention_item { /* two 16-byte loads */
     int32_t first; /* the sequence's first row in the batch */
     int32_t row;   /* first query row of the tile */
     int32_t rows;  /* query rows of the tile */
