@@ -117,7 +117,8 @@ static void cpu_weight_destroy(um_backend *backend, um_weight *weight)
 
 typedef struct rowwise_run {
     const umi_cpu_kernels *kernels;
-    const um_rmsnorm_args *rmsnorm; /* one of the two */
+    const um_rmsnorm_args *rmsnorm; /* one of the three */
+    const um_layernorm_args *layernorm;
     const um_rope_args *rope;
     int64_t rows;
 } rowwise_run;
@@ -131,6 +132,8 @@ static void rowwise_item(void *context, int32_t worker, int64_t item)
     (void)worker;
     if (run->rmsnorm)
         run->kernels->rmsnorm(run->rmsnorm, begin, end);
+    else if (run->layernorm)
+        run->kernels->layernorm(run->layernorm, begin, end);
     else
         run->kernels->rope(run->rope, begin, end);
 }
@@ -145,6 +148,14 @@ static um_status cpu_rmsnorm(um_backend *backend, const um_rmsnorm_args *args, u
 {
     (void)err;
     run_rowwise((const umi_cpu *)backend, (rowwise_run){.rmsnorm = args, .rows = args->out->rows});
+    return UM_OK;
+}
+
+static um_status cpu_layernorm(um_backend *backend, const um_layernorm_args *args, um_err *err)
+{
+    (void)err;
+    run_rowwise((const umi_cpu *)backend,
+                (rowwise_run){.layernorm = args, .rows = args->out->rows});
     return UM_OK;
 }
 
@@ -228,9 +239,8 @@ static void score_item(void *context, int32_t worker, int64_t row)
 {
     const score_run *run = context;
 
-    (void)worker;
     run->cpu->kernels->scan(run->args, run->first + row,
-                            run->cpu->ref.tile + row * run->args->vocab);
+                            run->cpu->ref.tile + row * run->args->vocab, run->cpu->scratch[worker]);
 }
 
 static um_status cpu_score(um_backend *backend, const um_score_args *args, um_err *err)
@@ -371,8 +381,12 @@ static um_status cpu_reserve(um_backend *backend, const um_backend_limits *limit
     umi_cpu *cpu = (umi_cpu *)backend;
     int64_t dim = limits->width_max < UMI_HEAD_DIM_MAX ? limits->width_max : UMI_HEAD_DIM_MAX;
     size_t bytes = cpu->kernels->attention_bytes(limits->sequence_max, (int32_t)dim);
+    size_t score_bytes = sizeof(umi_score_scratch) +
+                         (size_t)limits->vocab_max * sizeof(float); /* fits: the tile does */
     um_status status = umi_ref_reserve(backend, limits, err);
 
+    if (score_bytes > bytes)
+        bytes = score_bytes;
     if (status == UM_OK && bytes > cpu->scratch_bytes)
         status = resize_scratch(cpu, bytes, err);
     return status;
@@ -441,6 +455,7 @@ static um_ops_table override_ref(void)
     table.weight_create = cpu_weight_create;
     table.weight_destroy = cpu_weight_destroy;
     table.rmsnorm = cpu_rmsnorm;
+    table.layernorm = cpu_layernorm;
     table.linear = cpu_linear;
     table.rope = cpu_rope;
     table.attention = cpu_attention;

@@ -59,6 +59,14 @@ typedef struct umi_attention_unit {
     int32_t kv_head;
 } umi_attention_unit;
 
+#define UMI_HISTOGRAM 2048
+
+/* What the scan of one row of logits needs besides. */
+typedef struct umi_score_scratch {
+    uint64_t histogram[UMI_HISTOGRAM];
+    float edited[]; /* [vocab_max] logits that edits overwrote */
+} umi_score_scratch;
+
 typedef struct umi_cpu_kernels {
     const char *name; /* "avx512bf16" */
     int32_t panel_cols;
@@ -66,6 +74,7 @@ typedef struct umi_cpu_kernels {
     void (*linear)(const umi_linear_job *job, int64_t unit, float *scratch);
     /* Rows [begin, end). */
     void (*rmsnorm)(const um_rmsnorm_args *args, int64_t begin, int64_t end);
+    void (*layernorm)(const um_layernorm_args *args, int64_t begin, int64_t end);
     void (*rope)(const um_rope_args *args, int64_t begin, int64_t end);
     /* Scratch that attention needs for sequences of that length, in bytes. */
     size_t (*attention_bytes)(int64_t sequence_max, int32_t head_dim);
@@ -74,8 +83,8 @@ typedef struct umi_cpu_kernels {
     /* Before a call's first unit, for every thread's scratch: it holds no packed K and V yet. */
     void (*attention_begin)(void *scratch);
     void (*attention)(const um_attention_args *args, const umi_attention_unit *unit, void *scratch);
-    /* Token and confidence of row `row` from W h + b [vocab], which it overwrites. */
-    void (*scan)(const um_score_args *args, int64_t row, float *logits);
+    /* Token, confidence and alternatives of row `row` from W h + b [vocab], which it overwrites. */
+    void (*scan)(const um_score_args *args, int64_t row, float *logits, umi_score_scratch *scratch);
     /* Register-only loops for `unmask bench`; they return the FLOP done. */
     double (*peak_f32)(int64_t iterations);
     double (*peak_bf16)(int64_t iterations);          /* NULL: no product instruction for bf16 */

@@ -14,6 +14,7 @@ const umi_cpu_kernels umi_cpu_portable = {
     .panel_cols = PANEL_COLS,
     .linear = linear,
     .rmsnorm = rmsnorm,
+    .layernorm = layernorm,
     .rope = rope,
     .attention_bytes = attention_bytes,
     .attention_strip = attention_strip,

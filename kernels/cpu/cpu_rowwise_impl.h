@@ -1,5 +1,5 @@
 /*
- * Row-wise ops: RMS norm and rotary embedding. Text shared by all levels; see cpu_kernels.h.
+ * Row-wise ops: RMS norm, layer norm and rotary embedding. Text shared by all levels; see cpu_kernels.h.
  */
 #ifndef UM_KERNELS_CPU_ROWWISE_IMPL_H
 #define UM_KERNELS_CPU_ROWWISE_IMPL_H
@@ -8,23 +8,45 @@
 #include "kernels/cpu/cpu_vec.h"
 
 /* Four running sums by position in the row, then one tree: fixed by the width alone. */
-UM_INLINE float square_sum(const float *x, int64_t count)
+UM_INLINE float row_sum(const float *x, int64_t count)
+{
+    vf sum[4] = {{0}, {0}, {0}, {0}};
+    int64_t i = 0;
+
+    for (; i + 4 * VL <= count; i += 4 * VL)
+        for (int part = 0; part < 4; part++)
+            sum[part] = sum[part] + v_load(x + i + part * VL);
+    for (; i < count; i += VL)
+        sum[0] = sum[0] + v_load_n(x + i, count - i);
+    return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+/* Sum of (x - center)^2, in the same order. */
+UM_INLINE float square_sum(const float *x, int64_t count, float center)
 {
     vf sum[4] = {{0}, {0}, {0}, {0}};
     int64_t i = 0;
 
     for (; i + 4 * VL <= count; i += 4 * VL)
         for (int part = 0; part < 4; part++) {
-            vf v = v_load(x + i + part * VL);
+            vf v = v_load(x + i + part * VL) - center;
 
             sum[part] = v_fma(v, v, sum[part]);
         }
     for (; i < count; i += VL) {
-        vf v = v_load_n(x + i, count - i);
+        vf v = v_fill_from(v_load_n(x + i, count - i) - center, count - i, 0.0f);
 
         sum[0] = v_fma(v, v, sum[0]);
     }
     return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+UM_INLINE void put_element(const um_tensor *t, int64_t row, int64_t col, vf y, int64_t count)
+{
+    if (t->dtype == UM_BF16)
+        v_store_bf16_n(um_bf16_row(t, row) + col, y, count);
+    else
+        v_store_n(um_f32_row(t, row) + col, y, count);
 }
 
 static void rmsnorm(const um_rmsnorm_args *args, int64_t begin, int64_t end)
@@ -34,7 +56,7 @@ static void rmsnorm(const um_rmsnorm_args *args, int64_t begin, int64_t end)
 
     for (int64_t row = begin; row < end; row++) {
         const float *x = um_f32_row(args->x, row);
-        float mean = square_sum(x, cols) / (float)cols;
+        float mean = square_sum(x, cols, 0.0f) / (float)cols;
         vf factor = 1.0f / v_sqrt(v_set1(mean + args->eps));
 
         for (int64_t i = 0; i < cols; i += VL) {
@@ -50,12 +72,27 @@ static void rmsnorm(const um_rmsnorm_args *args, int64_t begin, int64_t end)
     }
 }
 
-UM_INLINE void put_element(const um_tensor *t, int64_t row, int64_t col, vf y, int64_t count)
+static void layernorm(const um_layernorm_args *args, int64_t begin, int64_t end)
 {
-    if (t->dtype == UM_BF16)
-        v_store_bf16_n(um_bf16_row(t, row) + col, y, count);
-    else
-        v_store_n(um_f32_row(t, row) + col, y, count);
+    int64_t cols = args->out->cols;
+    const float *gain = um_f32_row(args->gain, 0);
+    const float *bias = args->bias ? um_f32_row(args->bias, 0) : NULL;
+
+    for (int64_t row = begin; row < end; row++) {
+        const float *x = um_f32_row(args->x, row);
+        float mean = row_sum(x, cols) / (float)cols;
+        float variance = square_sum(x, cols, mean) / (float)cols;
+        vf factor = 1.0f / v_sqrt(v_set1(variance + args->eps));
+
+        for (int64_t i = 0; i < cols; i += VL) {
+            int64_t left = cols - i;
+            vf y = (v_load_n(x + i, left) - mean) * factor * v_load_n(gain + i, left);
+
+            if (bias)
+                y = y + v_load_n(bias + i, left);
+            put_element(args->out, row, i, y, left);
+        }
+    }
 }
 
 /* `count` elements as they are, for models that rotate nothing. */

@@ -7,6 +7,7 @@
 #define UM_KERNELS_CPU_VEC_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define UM_TILE_ROWS 6
@@ -54,6 +55,11 @@ static inline vf v_set1(float x)
 static inline vf v_fma(vf a, vf b, vf c)
 {
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+/* Is any lane of a mask set? */
+static inline bool v_any(vi mask)
+{
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
 }
 /* The second operand where either is NaN. */
 static inline vf v_max(vf a, vf b)

@@ -7,6 +7,7 @@
 #define UM_KERNELS_CPU_VEC_PORTABLE_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -66,6 +67,11 @@ static inline vf v_set1(float x)
 static inline vf v_fma(vf a, vf b, vf c)
 {
     return a * b + c;
+}
+/* Is any lane of a mask set? */
+static inline bool v_any(vi mask)
+{
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
 }
 /* The second operand where either is NaN. */
 static inline vf v_max(vf a, vf b)

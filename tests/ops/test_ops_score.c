@@ -7,74 +7,20 @@
 
 #include "core/base/mem.h"
 #include "core/base/rng.h"
-#include "tests/ops/ops_fixture.h"
+#include "tests/ops/score_fixture.h"
 
 #define SCORE_ROWS 100
 
-static um_score_rule plain_rule(void)
-{
-    return (um_score_rule){.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}};
-}
-
-typedef struct scored {
-    int32_t tokens[SCORE_ROWS];
-    float confidences[SCORE_ROWS];
-} scored;
-
-/* One call of the op; `logits` may be NULL. */
-static void score(um_backend *backend, const um_tensor *hidden, const um_weight *head, float scale,
-                  int64_t vocab, const um_score_row *rows, const um_score_rule *rules,
-                  int32_t rule_count, const um_tensor *logits, scored *out)
-{
-    int64_t row_count = hidden->rows;
-    ops_matrix row_array = ops_structs(backend, row_count, rows);
-    ops_matrix rule_array = ops_structs(backend, rule_count, rules);
-    ops_matrix tokens = ops_make(backend, UM_I32, 1, row_count, OPS_TIGHT);
-    ops_matrix confidences = ops_make(backend, UM_F32, 1, row_count, OPS_TIGHT);
-    um_score_args args = {.hidden = hidden,
-                          .head = head,
-                          .scale = scale,
-                          .vocab = vocab,
-                          .score_rows = &row_array.view,
-                          .rules = &rule_array.view,
-                          .rule_count = rule_count,
-                          .tokens = &tokens.view,
-                          .confidences = &confidences.view,
-                          .logits = logits};
-    um_err err = {0};
-
-    UM_CHECK_OK(um_op_score(backend, &args, &err), err);
-    ops_download(&tokens, "tokens");
-    ops_download(&confidences, "confidences");
-    memcpy(out->tokens, tokens.host.data, (size_t)row_count * sizeof(out->tokens[0]));
-    memcpy(out->confidences, confidences.host.data,
-           (size_t)row_count * sizeof(out->confidences[0]));
-    ops_free(&confidences);
-    ops_free(&tokens);
-    ops_free(&rule_array);
-    ops_free(&row_array);
-}
-
 /* ---- scripted logits -------------------------------------------------------------------------- */
 
-/* Every row sees the same logits, exactly: the hidden state is 1 and the head has one column. */
-static void score_logits(um_backend *backend, const float *logits, int64_t vocab,
-                         const um_score_row *rows, int64_t row_count, const um_score_rule *rule,
-                         scored *out)
+/* Rows that all see the same logits, under one rule. */
+static void score_rows(um_backend *backend, const float *logits, int64_t vocab,
+                       const um_score_row *rows, int64_t row_count, const um_score_rule *rule,
+                       scored *out)
 {
-    um_weight_spec spec = {.dtype = UM_F32, .part_count = 1};
-    ops_matrix hidden = ops_make(backend, UM_F32, row_count, 1, OPS_TIGHT);
-    um_weight *head;
-    um_err err = {0};
+    score_call call = {.vocab = vocab, .rows = rows, .rules = rule, .rule_count = 1};
 
-    spec.parts[0] = um_tensor_host(UM_F32, vocab, 1, logits);
-    for (int64_t r = 0; r < row_count; r++)
-        ops_set(&hidden.host, r, 0, 1.0f);
-    ops_upload(&hidden);
-    UM_CHECK_OK(um_weight_create(backend, &spec, &head, &err), err);
-    score(backend, &hidden.view, head, 1, vocab, rows, rule, 1, NULL, out);
-    um_weight_destroy(backend, head);
-    ops_free(&hidden);
+    score_logits(backend, logits, row_count, &call, out);
 }
 
 static void expect(const ops_backends *backends, const float *logits, int64_t vocab,
@@ -86,7 +32,7 @@ static void expect(const ops_backends *backends, const float *logits, int64_t vo
         double tolerance = confidence > 0 && confidence < 1 ? 1e-6 : 0;
         scored got;
 
-        score_logits(backends->at[b], logits, vocab, &row, 1, &rule, &got);
+        score_rows(backends->at[b], logits, vocab, &row, 1, &rule, &got);
         um_test_count();
         if (got.tokens[0] != token || !(fabs((double)got.confidences[0] - confidence) <= tolerance))
             um_test_fail(file, line, "%s: token %d confidence %.9g, expected %d and %.9g",
@@ -106,15 +52,15 @@ static void argmax_takes_the_lowest_index_of_equals(void)
     ops_backends backends;
 
     ops_open(&backends, 0, 512);
-    EXPECT(one, plain_rule(), 0, 1);
-    EXPECT(equal, plain_rule(), 0, 0.2);
-    EXPECT(late, plain_rule(), 2, 1 / (3 + exp(-3) + exp(-2) + exp(-1)));
-    EXPECT(zeros, plain_rule(), 0, 0.5);
-    EXPECT(negative, plain_rule(), 1, 1 / (2 + exp(-1)));
+    EXPECT(one, score_plain_rule(), 0, 1);
+    EXPECT(equal, score_plain_rule(), 0, 0.2);
+    EXPECT(late, score_plain_rule(), 2, 1 / (3 + exp(-3) + exp(-2) + exp(-1)));
+    EXPECT(zeros, score_plain_rule(), 0, 0.5);
+    EXPECT(negative, score_plain_rule(), 1, 1 / (2 + exp(-1)));
     for (int first = 0; first < 300; first += 7) { /* in every lane, a later equal one never wins */
         for (int v = 0; v < 300; v++)
             wide[v] = v == first || v > first + 30 ? 1.0f : -40.0f;
-        EXPECT(wide, plain_rule(), first, first + 31 < 300 ? 1.0 / (300 - first - 30) : 1.0);
+        EXPECT(wide, score_plain_rule(), first, first + 31 < 300 ? 1.0 / (300 - first - 30) : 1.0);
     }
     ops_close(&backends);
 }
@@ -123,7 +69,7 @@ static void a_banned_id_is_never_chosen_nor_counted(void)
 {
     static const float logits[] = {1, 5, 2, 4};
     static const float only[] = {-INFINITY, NAN, 7};
-    um_score_rule rule = plain_rule();
+    um_score_rule rule = score_plain_rule();
     ops_backends backends;
 
     ops_open(&backends, 0, 64);
@@ -134,7 +80,7 @@ static void a_banned_id_is_never_chosen_nor_counted(void)
     rule.banned[0] = 99; /* outside the vocabulary: nothing to ban */
     EXPECT(logits, rule, 1, 1 / (1 + exp(-4) + exp(-3)));
     /* nothing else is left: still not the banned one */
-    rule = plain_rule();
+    rule = score_plain_rule();
     rule.banned[1] = 2;
     EXPECT(only, rule, 0, 0);
     rule.banned[0] = 0;
@@ -148,7 +94,7 @@ static void a_banned_id_is_never_chosen_nor_counted(void)
 static void uncounted_ids_have_confidence_zero(void)
 {
     static const float eos[] = {1, 2, 9, 3}, text[] = {1, 8, 6, 2}, two[] = {4, 4};
-    um_score_rule rule = plain_rule();
+    um_score_rule rule = score_plain_rule();
     ops_backends backends;
 
     ops_open(&backends, 0, 64);
@@ -172,7 +118,7 @@ static void logits_that_are_not_finite_keep_to_the_rule(void)
     static const float nan_best[] = {1, NAN, 3, 2}, all_nan[] = {NAN, NAN, NAN};
     static const float infinite[] = {1, INFINITY, 3, INFINITY}, none[] = {-INFINITY, -INFINITY};
     static const float mixed[] = {-INFINITY, NAN, -1e30f}, huge[] = {3e38f, -3e38f, 0};
-    um_score_rule rule = plain_rule();
+    um_score_rule rule = score_plain_rule();
     ops_backends backends;
 
     ops_open(&backends, 0, 64);
@@ -212,7 +158,7 @@ static void temperature_scales_the_noise_as_in_llada(void)
 {
     static const float logits[] = {1, 2, 0.5f};
     double total = exp(1) + exp(2) + exp(0.5);
-    um_score_rule rule = plain_rule();
+    um_score_rule rule = score_plain_rule();
     ops_backends backends;
 
     ops_open(&backends, 0, 64);
@@ -252,7 +198,7 @@ static void noise_is_exact_at_both_ends(void)
     for (int high = 0; high < 2; high++) {
         uint32_t words[4];
         um_score_row row = {.position = extreme_position(high, words)};
-        um_score_rule rule = plain_rule();
+        um_score_rule rule = score_plain_rule();
         double gap = exact_gumbel(words[0]) - exact_gumbel(words[1]);
 
         rule.temperature = 1;
@@ -261,7 +207,7 @@ static void noise_is_exact_at_both_ends(void)
                 float logits[2] = {0, (float)(gap + (side ? 2e-5 : -2e-5))};
                 scored got;
 
-                score_logits(backends.at[b], logits, 2, &row, 1, &rule, &got);
+                score_rows(backends.at[b], logits, 2, &row, 1, &rule, &got);
                 UM_CHECK_INT(got.tokens[0], side);
             }
     }
@@ -278,7 +224,7 @@ static void samples_follow_the_softmax(void)
     ops_open(&backends, 0, 64);
     for (int b = 0; b < backends.count; b++)
         for (int t = 0; t < 3; t++) {
-            um_score_rule rule = plain_rule();
+            um_score_rule rule = score_plain_rule();
             double counts[5] = {0}, total = 0, chi_square = 0;
 
             rule.temperature = t == 0 ? 1.0f : t == 1 ? 0.5f : 2.0f;
@@ -291,7 +237,7 @@ static void samples_follow_the_softmax(void)
                 rule.choice = (uint32_t)call / 10;
                 for (int32_t r = 0; r < SCORE_ROWS; r++)
                     rows[r] = (um_score_row){.position = r};
-                score_logits(backends.at[b], logits, 5, rows, SCORE_ROWS, &rule, &got);
+                score_rows(backends.at[b], logits, 5, rows, SCORE_ROWS, &rule, &got);
                 for (int r = 0; r < SCORE_ROWS; r++)
                     counts[got.tokens[r]]++;
             }
@@ -314,7 +260,7 @@ static void random_confidence_is_the_order_draw(void)
 
     ops_open(&backends, 0, 64);
     for (int b = 0; b < backends.count; b++) {
-        um_score_rule rule = plain_rule();
+        um_score_rule rule = score_plain_rule();
         um_score_row rows[20];
         scored got;
 
@@ -325,7 +271,7 @@ static void random_confidence_is_the_order_draw(void)
         rule.uncounted[0] = 1; /* random order asks nothing of the softmax */
         for (int32_t r = 0; r < 20; r++)
             rows[r] = (um_score_row){.position = 100 - r};
-        score_logits(backends.at[b], logits, 3, rows, 20, &rule, &got);
+        score_rows(backends.at[b], logits, 3, rows, 20, &rule, &got);
         for (int r = 0; r < 20; r++) {
             uint32_t words[4];
 
@@ -463,8 +409,16 @@ static void run_head(um_backend *backend, const head_case *c, const char *label,
     for (int32_t r = 0; r < c->rows; r++)
         rows[r] = (um_score_row){.position = 3 * r, .rule = r % (int32_t)UM_COUNT_OF(head_rules)};
     UM_CHECK_OK(um_weight_create(backend, &spec, &head, &err), err);
-    score(backend, &hidden.view, head, c->scale, c->vocab, rows, head_rules,
-          UM_COUNT_OF(head_rules), &logits.view, &got);
+    score_run(backend,
+              &(score_call){.hidden = hidden.view,
+                            .head = head,
+                            .scale = c->scale,
+                            .vocab = c->vocab,
+                            .rows = rows,
+                            .rules = head_rules,
+                            .rule_count = UM_COUNT_OF(head_rules),
+                            .logits = &logits.view},
+              &got);
     ops_download(&logits, label);
     for (int64_t r = 0; r < c->rows; r++) {
         check_logits_row(c, &spec, &hidden.host, r, &logits.host, label, stats);
