@@ -47,11 +47,14 @@ static um_status open_host(const um_backend_options *options, um_backend **out, 
 
 static um_status open_cuda(const um_backend_options *options, um_backend **out, um_err *err)
 {
+    um_status status;
+
     if (options->isa)
         return um_fail_field(err, UM_E_CONFLICT, "isa",
                              "isa is '%s', but backend cuda has no instruction-set levels",
                              options->isa);
-    return umi_plugin_load(options, out, err);
+    status = umi_plugin_load(options, out, err);
+    return status == UM_OK ? UM_OK : um_err_prefix(err, status, "backend cuda cannot run");
 }
 
 um_status um_backend_open(const um_backend_options *options, um_backend **out, um_err *err)

@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "server/bench_measure.h"
 #include "server/commands.h"
+#include "server/served.h"
 
 typedef struct bench_report {
     um_backend *backend; /* owned, as is the model */
@@ -132,8 +133,8 @@ static um_status open_model(const um_config *config, bench_report *report, um_er
         return um_fail_field(err, UM_E_VALUE, "precision",
                              "--precision is \"%.32s\"; expected auto, f32 or bf16",
                              config->precision);
-    options.rows_max =
-        um_bench_rows_max(report->canvases, report->canvas_count, (int32_t)config->rows_per_step);
+    options.rows_max = um_bench_rows_max(report->canvases, report->canvas_count,
+                                         um_served_step_rows(config, report->backend));
     if (!config->shape)
         return um_model_open(config->model, report->backend, &options, &report->model, err);
     status = parse_shape(config, report, &shape, err);
@@ -179,7 +180,8 @@ static um_status measure(const um_config *config, bench_report *report, um_err *
     report->resident_bytes = resident_bytes();
     if (status == UM_OK && report->with_packing)
         status = um_bench_packings(report->model, report->canvases[0],
-                                   (int32_t)config->rows_per_step, rounds, report->packings, err);
+                                   um_served_step_rows(config, report->backend), rounds,
+                                   report->packings, err);
     if (status == UM_OK && report->with_linear)
         status = um_bench_linears(report->backend, report->info, rounds, report->linears, err);
     return status;
@@ -333,14 +335,12 @@ static void write_json(const bench_report *report, um_buf *out)
 
 static um_status run(const um_config *config, bench_report *report, um_err *err)
 {
-    um_backend_options options = {
-        .name = config->backend, .isa = config->isa, .threads = (int32_t)config->threads};
     um_status status = parse_canvases(config, report, err);
 
     if (status == UM_OK)
         status = parse_measure(config, report, err);
     if (status == UM_OK)
-        status = um_backend_open(&options, &report->backend, err);
+        status = um_served_open_backend(config, &report->backend, err);
     if (status == UM_OK)
         status = um_backend_measure_peak(report->backend, 0.5, &report->peak, err);
     if (status == UM_OK)

@@ -26,6 +26,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 /* Everything that may change the bits of an answer: build, weights, precision, kernels. */
 static void make_fingerprint(um_served *served)
 {
+    bool invariant = um_backend_is_batch_invariant(served->backend);
     uint64_t hash = 0xcbf29ce484222325u;
 
     hash = hash_text(hash, um_version());
@@ -33,21 +34,30 @@ static void make_fingerprint(um_served *served)
     hash = hash_bytes(hash, &served->info->hash, sizeof(served->info->hash));
     hash = hash_bytes(hash, &served->info->precision, sizeof(served->info->precision));
     hash = hash_text(hash, um_backend_name(served->backend));
+    hash = hash_bytes(hash, &invariant, sizeof(invariant));
     snprintf(served->fingerprint, sizeof(served->fingerprint), "fp_%010llx",
              (unsigned long long)(hash >> 24));
 }
 
 /* ---- parts ---------------------------------------------------------------------------------- */
 
-static um_status open_backend(const um_config *config, um_served *served, um_err *err)
+um_status um_served_open_backend(const um_config *config, um_backend **out, um_err *err)
 {
-    um_backend_options options = {
-        .name = config->backend, .isa = config->isa, .threads = (int32_t)config->threads};
-    um_status status = um_backend_open(&options, &served->backend, err);
+    um_backend_options options = {.name = config->backend,
+                                  .isa = config->isa,
+                                  .threads = (int32_t)config->threads,
+                                  .plugin = config->cuda_plugin,
+                                  .batch_invariant = config->batch_invariant};
+    um_status status = um_backend_open(&options, out, err);
 
     if (status == UM_OK)
-        um_log(UM_LOG_INFO, "backend", "%s", um_backend_describe(served->backend));
+        um_log(UM_LOG_INFO, "backend", "%s", um_backend_describe(*out));
     return status;
+}
+
+int32_t um_served_step_rows(const um_config *config, const um_backend *backend)
+{
+    return config->rows_per_step ? (int32_t)config->rows_per_step : um_backend_step_rows(backend);
 }
 
 static um_status open_tokenizer(const um_config *config, um_served *served, um_err *err)
@@ -98,7 +108,8 @@ static um_status gather_facts(um_served *served, um_err *err)
     return um_params_limits_check(&served->limits, err);
 }
 
-/* Batching options, and with the context of the checkpoint the largest step that they allow. */
+/* Batching options, and with the context of the checkpoint the largest step that they allow. The
+ * backend is open. */
 static um_status plan_limits(const um_config *config, um_served *served, um_plan_limits *out,
                              um_err *err)
 {
@@ -114,7 +125,7 @@ static um_status plan_limits(const um_config *config, um_served *served, um_plan
         *err = report.problem;
     served->engine.batch_max = (int32_t)config->max_batch;
     served->engine.queue_max = (int32_t)config->max_queue;
-    served->engine.rows_per_step = (int32_t)config->rows_per_step;
+    served->engine.rows_per_step = um_served_step_rows(config, served->backend);
     served->engine.queue_timeout_ms = (int32_t)config->queue_timeout * 1000;
     served->engine.request_timeout_ms = (int32_t)config->request_timeout * 1000;
     served->engine.context_max = report.config.context_max;
@@ -139,9 +150,9 @@ um_status um_served_open(const um_config *config, um_load_progress_fn progress, 
         return um_fail_field(err, UM_E_VALUE, "--precision",
                              "--precision is \"%.32s\"; expected auto, f32 or bf16",
                              config->precision);
-    status = plan_limits(config, out, &limits, err);
+    status = um_served_open_backend(config, &out->backend, err);
     if (status == UM_OK)
-        status = open_backend(config, out, err);
+        status = plan_limits(config, out, &limits, err);
     options.rows_max = limits.rows_max;
     if (status == UM_OK)
         status = um_model_open(config->model, out->backend, &options, &out->model, err);

@@ -25,6 +25,11 @@ typedef struct um_served {
     char fingerprint[16];     /* "fp_" + 10 hex */
 } um_served;
 
+/* The backend that the options ask for; says in the log which. */
+um_status um_served_open_backend(const um_config *config, um_backend **out, um_err *err);
+/* --rows-per-step, or where it is not given what suits the backend. */
+int32_t um_served_step_rows(const um_config *config, const um_backend *backend);
+
 /* Errors name file, tensor, value. `progress` (may be NULL) is told the share loaded and may give
  * up: UM_E_CANCELLED. */
 um_status um_served_open(const um_config *config, um_load_progress_fn progress, void *context,

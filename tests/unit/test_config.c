@@ -67,7 +67,7 @@ static void flag_wins_over_variable_over_file_over_default(void)
     UM_CHECK_INT(config.max_batch, 12);
     UM_CHECK_INT(config.max_queue, 3);
     UM_CHECK_INT(config.steps, 9); /* a key of another command is fine: one file for all */
-    UM_CHECK_INT(config.rows_per_step, 512);
+    UM_CHECK_INT(config.rows_per_step, 0); /* the backend's */
     um_config_deinit(&config);
     unlink(path);
 }
