@@ -13,14 +13,20 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__
+#define UM_RNG_FUNCTION static __host__ __device__ __forceinline__
+#else
+#define UM_RNG_FUNCTION static inline
+#endif
+
 /* What the `draw` counter word means. A token draw for vocabulary entry v uses word v/4 and lane
  * v%4 of its result; all other purposes sit above every vocabulary size. */
 #define UM_DRAW_ORDER 0x80000000u  /* order of positions (random remasking) */
 #define UM_DRAW_RANK 0x80000001u   /* draw of positions by confidence (Dream alg_temp) */
 #define UM_DRAW_COMMIT 0x80000002u /* each position on its own (Dream origin, DiffuLLaMA) */
 
-static inline void um_philox(uint64_t seed, uint32_t step, uint32_t position, uint32_t draw,
-                             uint32_t choice, uint32_t out[4])
+UM_RNG_FUNCTION void um_philox(uint64_t seed, uint32_t step, uint32_t position, uint32_t draw,
+                               uint32_t choice, uint32_t out[4])
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     uint32_t c0 = step, c1 = position, c2 = draw, c3 = choice;
@@ -43,7 +49,7 @@ static inline void um_philox(uint64_t seed, uint32_t step, uint32_t position, ui
 }
 
 /* (x + 1/2) * 2^-32 rounded to float32 and kept below 1: in (0, 1), never 0 or 1. */
-static inline float um_uniform(uint32_t x)
+UM_RNG_FUNCTION float um_uniform(uint32_t x)
 {
     float u = ((float)x + 0.5f) * 0x1p-32f;
 
@@ -54,7 +60,7 @@ static inline float um_uniform(uint32_t x)
  * Natural logarithm of a positive normal float32, by one polynomial that every backend shares
  * (Cephes logf coefficients). Relative error below 1e-7, near 1 too. Mul and add only.
  */
-static inline float um_noise_log(float x)
+UM_RNG_FUNCTION float um_noise_log(float x)
 {
     uint32_t bits;
     int32_t exponent;
@@ -93,7 +99,7 @@ static inline float um_noise_log(float x)
  * rounds to 1. Against float64, in which LLaDA's code draws: relative error of -ln u below 3e-7,
  * absolute error of the noise below 1.2e-6, over all x.
  */
-static inline float um_gumbel(uint32_t x)
+UM_RNG_FUNCTION float um_gumbel(uint32_t x)
 {
     float e;
 

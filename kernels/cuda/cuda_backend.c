@@ -59,7 +59,8 @@ static um_status reserve_tile(umi_cuda *cuda, const um_backend_limits *limits, u
         return um_fail(err, UM_E_UNSUPPORTED,
                        "a row of %lld logits does not fit the logits tile of %zu bytes",
                        (long long)limits->vocab_max, cuda->tile_bytes);
-    logits = bounded_floats(limits->rows_max, limits->vocab_max, cuda->tile_bytes);
+    logits = bounded_floats(limits->rows_max, UMI_CUDA_LOGITS_STRIDE(limits->vocab_max),
+                            cuda->tile_bytes);
     products = bounded_floats(limits->rows_max, 2 * limits->width_max, cuda->tile_bytes);
     if (products > logits)
         logits = products;

@@ -20,6 +20,9 @@ typedef struct umi_cuda_attention_state umi_cuda_attention_state;
 typedef struct umi_cuda_score_state umi_cuda_score_state;
 typedef struct umi_cuda_tuning umi_cuda_tuning;
 
+/* Rows of logits in the tile begin at 128 bits. */
+#define UMI_CUDA_LOGITS_STRIDE(vocab) (((vocab) + 3) & ~(int64_t)3)
+
 /* One half of the pinned staging that uploads go through. */
 typedef struct umi_cuda_half {
     char *data;       /* pinned, owned; UMI_CUDA_STAGING_BYTES */
@@ -49,7 +52,8 @@ typedef struct umi_cuda {
      * and as the products of a gated layer. */
     size_t tile_bytes;   /* the bound of the logits tile, as asked for */
     float *tile;         /* device, owned */
-    int64_t tile_floats; /* its size: >= min(rows_max, tile_bytes / row) rows of logits */
+    int64_t tile_floats; /* its size: >= min(rows_max, tile_bytes / row) rows of logits, each
+                          * rounded up to 128 bits; one row always fits */
 
     umi_cuda_tuning *tunings; /* owned; cuda_linear.c */
     int32_t tuning_count;
