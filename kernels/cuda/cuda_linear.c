@@ -404,6 +404,15 @@ static um_status linear_through_tile(umi_cuda *cuda, const um_linear_args *args,
     return status;
 }
 
+/* Can cuBLASLt do all of it? It has no bf16 result of an f32 product, and it would round a bias to
+ * bf16 where the result is. */
+static bool is_one_product(const umi_cuda_weight *weight, um_dtype out)
+{
+    if (weight->base.kind != UM_WEIGHT_PLAIN)
+        return false;
+    return out == UM_F32 || (weight->base.dtype == UM_BF16 && !weight->bias);
+}
+
 um_status umi_cuda_linear(um_backend *backend, const um_linear_args *args, um_err *err)
 {
     umi_cuda *cuda = (umi_cuda *)backend;
@@ -420,8 +429,7 @@ um_status umi_cuda_linear(um_backend *backend, const um_linear_args *args, um_er
                                 .add_bias = weight->bias != NULL,
                                 .accumulate = args->accumulate};
 
-    /* cuBLASLt would round a bias to bf16 where the result is. */
-    if (weight->base.kind != UM_WEIGHT_PLAIN || (weight->bias && out->dtype == UM_BF16))
+    if (!is_one_product(weight, out->dtype))
         return linear_through_tile(cuda, args, err);
     return umi_cuda_multiply(cuda, &product, err);
 }
