@@ -25,12 +25,11 @@ bool umi_bpe_init(umi_bpe *bpe, size_t merge_count)
 
     while (slots < merge_count * 2)
         slots *= 2;
+    UM_ASSERT(merge_count <= UMI_MERGES_MAX);
     bpe->table = um_mem_calloc(slots, sizeof(*bpe->table));
-    bpe->result = um_mem_calloc(merge_count, sizeof(*bpe->result));
-    if (!bpe->table || !bpe->result)
+    if (!bpe->table)
         return false;
     bpe->mask = slots - 1;
-    bpe->rank_count = merge_count;
     for (size_t i = 0; i < slots; i++)
         bpe->table[i].rank = NONE;
     return true;
@@ -39,7 +38,6 @@ bool umi_bpe_init(umi_bpe *bpe, size_t merge_count)
 void umi_bpe_deinit(umi_bpe *bpe)
 {
     um_mem_free(bpe->table);
-    um_mem_free(bpe->result);
     *bpe = (umi_bpe){0};
 }
 
@@ -55,9 +53,9 @@ static umi_merge *find_slot(const umi_bpe *bpe, int32_t left, int32_t right)
 
 void umi_bpe_add(umi_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t result)
 {
-    UM_ASSERT(rank < bpe->rank_count);
-    *find_slot(bpe, left, right) = (umi_merge){.left = left, .right = right, .rank = rank};
-    bpe->result[rank] = result;
+    UM_ASSERT(rank != NONE);
+    *find_slot(bpe, left, right) =
+        (umi_merge){.left = left, .right = right, .result = result, .rank = rank};
 }
 
 /* Room for `count` elements; contents are kept. */
@@ -116,51 +114,59 @@ static uint64_t heap_pop(umi_bpe_scratch *scratch)
 static bool offer(const umi_bpe *bpe, umi_bpe_scratch *scratch, uint32_t at)
 {
     umi_symbol *symbol = &scratch->symbols[at];
+    const umi_merge *merge;
 
-    symbol->rank = NONE;
+    symbol->merge = NONE;
     if (symbol->next == NONE)
         return true;
-    symbol->rank = find_slot(bpe, symbol->id, scratch->symbols[symbol->next].id)->rank;
-    return symbol->rank == NONE || heap_push(scratch, (uint64_t)symbol->rank << 32 | at);
+    merge = find_slot(bpe, symbol->id, scratch->symbols[symbol->next].id);
+    if (merge->rank == NONE)
+        return true;
+    symbol->merge = (uint32_t)(merge - bpe->table);
+    return heap_push(scratch, (uint64_t)merge->rank << 32 | at);
 }
 
-static bool start(const umi_bpe *bpe, umi_bpe_scratch *scratch, const uint8_t *piece, size_t length)
+umi_symbol *umi_bpe_begin(umi_bpe_scratch *scratch, size_t count_max)
 {
-    if (!grow((void **)&scratch->symbols, &scratch->symbol_capacity, length,
-              sizeof(*scratch->symbols)))
-        return false;
-    for (size_t i = 0; i < length; i++) {
-        UM_ASSERT(bpe->byte_id[piece[i]] >= 0);
-        scratch->symbols[i] = (umi_symbol){
-            .id = bpe->byte_id[piece[i]],
-            .previous = i == 0 ? NONE : (uint32_t)(i - 1),
-            .next = i + 1 == length ? NONE : (uint32_t)(i + 1),
-        };
+    return grow((void **)&scratch->symbols, &scratch->symbol_capacity, count_max,
+                sizeof(*scratch->symbols))
+               ? scratch->symbols
+               : NULL;
+}
+
+static bool start(const umi_bpe *bpe, umi_bpe_scratch *scratch, size_t count)
+{
+    umi_symbol *symbols = scratch->symbols;
+
+    for (size_t i = 0; i < count; i++) {
+        symbols[i].previous = i == 0 ? NONE : (uint32_t)(i - 1);
+        symbols[i].next = i + 1 == count ? NONE : (uint32_t)(i + 1);
     }
     scratch->heap_count = 0;
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < count; i++)
         if (!offer(bpe, scratch, (uint32_t)i))
             return false;
     return true;
 }
 
-/* Candidates are not removed when a neighbour changes: one is stale exactly when its rank is no
- * longer the symbol's (the text of a pair at one position only ever grows, so a rank that it had
- * once does not come back). */
+/* Candidates are not removed when a neighbour changes. What the heap gives is the candidate of its
+ * place exactly if that has its rank: pairs of one rank at one place are equals in the order of
+ * merging, so it does not matter for which of them the entry was made. */
 static bool merge_all(const umi_bpe *bpe, umi_bpe_scratch *scratch)
 {
     umi_symbol *symbols = scratch->symbols;
 
     while (scratch->heap_count > 0) {
         uint64_t top = heap_pop(scratch);
-        uint32_t at = (uint32_t)top, rank = (uint32_t)(top >> 32), gone;
+        uint32_t at = (uint32_t)top, gone;
+        const umi_merge *merge = symbols[at].merge == NONE ? NULL : &bpe->table[symbols[at].merge];
 
-        if (symbols[at].rank != rank)
+        if (!merge || merge->rank != (uint32_t)(top >> 32))
             continue;
         gone = symbols[at].next;
-        symbols[at].id = bpe->result[rank];
+        symbols[at].id = merge->result;
         symbols[at].next = symbols[gone].next;
-        symbols[gone].rank = NONE;
+        symbols[gone].merge = NONE;
         if (symbols[at].next != NONE)
             symbols[symbols[at].next].previous = at;
         if (!offer(bpe, scratch, at))
@@ -171,16 +177,12 @@ static bool merge_all(const umi_bpe *bpe, umi_bpe_scratch *scratch)
     return true;
 }
 
-um_status umi_bpe_encode(const umi_bpe *bpe, umi_bpe_scratch *scratch, const uint8_t *piece,
-                         size_t length, size_t ids_max, um_ids *ids, um_err *err)
+um_status umi_bpe_finish(const umi_bpe *bpe, umi_bpe_scratch *scratch, size_t count, size_t ids_max,
+                         um_ids *ids, um_err *err)
 {
-    UM_ASSERT(length > 0 && length < NONE);
-    /* A token stands for at most token_bytes_max bytes, so a hopelessly long piece is refused
-     * before any memory is taken for it. */
-    if (ids->count > ids_max || length / bpe->token_bytes_max > ids_max - ids->count)
-        return um_fail(err, UM_E_CONTEXT_LENGTH, "the text has more than %zu tokens", ids_max);
-    if (!start(bpe, scratch, piece, length) || !merge_all(bpe, scratch))
-        return um_fail(err, UM_E_NOMEM, "tokenizer: no memory for a piece of %zu bytes", length);
+    UM_ASSERT(count > 0 && count < NONE && count <= scratch->symbol_capacity);
+    if (!start(bpe, scratch, count) || !merge_all(bpe, scratch))
+        return um_fail(err, UM_E_NOMEM, "tokenizer: no memory for a piece of %zu symbols", count);
     for (uint32_t at = 0; at != NONE; at = scratch->symbols[at].next) {
         um_status status = umi_ids_push(ids, ids_max, scratch->symbols[at].id, err);
 

@@ -1,5 +1,6 @@
 /*
- * Unicode normalisation form C. utf8proc supplies the tables and the composition; the ordering of
+ * Normalisers: Unicode normalisation form C, and SentencePiece's marks put for blanks and in front
+ * of a text. For form C utf8proc supplies the tables and the composition; the ordering of
  * combining marks is ours, because utf8proc's exchanges neighbours and needs quadratic time for a
  * long run of marks, which a client could send.
  */
@@ -18,7 +19,8 @@ typedef struct code_points {
     size_t count, capacity;
 } code_points;
 
-bool umi_nfc_is_plain(const char *text, size_t length)
+/* Cheap and one-sided: true only if `text` is its own NFC form. */
+static bool nfc_is_plain(const char *text, size_t length)
 {
     /* Below U+0300 (lead bytes below 0xCC) nothing composes, decomposes or reorders. */
     for (size_t i = 0; i < length; i++)
@@ -130,4 +132,79 @@ um_status umi_nfc_append(um_buf *out, const char *text, size_t length, um_err *e
 done:
     um_mem_free(points.data);
     return status;
+}
+
+/* ---- marks ---- */
+
+bool umi_mark_set(umi_mark *mark, const char *text, size_t length)
+{
+    if (length == 0 || length > sizeof(mark->text))
+        return false;
+    memcpy(mark->text, text, length);
+    mark->length = length;
+    return true;
+}
+
+void umi_replace_append(um_buf *out, const umi_mark *from, const umi_mark *to, const char *text,
+                        size_t length)
+{
+    const char *end = text + length, *at;
+
+    while ((at = memmem(text, (size_t)(end - text), from->text, from->length))) {
+        um_buf_append(out, text, (size_t)(at - text));
+        um_buf_append(out, to->text, to->length);
+        text = at + from->length;
+    }
+    um_buf_append(out, text, (size_t)(end - text));
+}
+
+/* ---- all steps ---- */
+
+/* True when the step leaves the text as it is. */
+static bool step_is_idle(const umi_normal_step *step, const char *text, size_t length)
+{
+    return length == 0 || (step->kind == UMI_NORMAL_NFC && nfc_is_plain(text, length));
+}
+
+static um_status run_step(const umi_normal_step *step, um_buf *out, const char *text, size_t length,
+                          um_err *err)
+{
+    um_status status = UM_OK;
+
+    um_buf_clear(out);
+    if (step->kind == UMI_NORMAL_NFC) {
+        status = umi_nfc_append(out, text, length, err);
+    } else if (step->kind == UMI_NORMAL_PREPEND) {
+        um_buf_append(out, step->to.text, step->to.length);
+        um_buf_append(out, text, length);
+    } else {
+        umi_replace_append(out, &step->from, &step->to, text, length);
+    }
+    if (status != UM_OK)
+        return status;
+    if (um_buf_failed(out))
+        return um_fail(err, UM_E_NOMEM, "tokenizer: no memory to normalise %zu bytes", length);
+    if (out->length > UMI_TEXT_MAX)
+        return um_fail(err, UM_E_STRING_ABOVE_MAX,
+                       "the text has %zu bytes once it is normalised; the limit is %zu",
+                       out->length, UMI_TEXT_MAX);
+    return UM_OK;
+}
+
+um_status umi_normalize(const umi_normalizer *normalizer, um_buf buffers[2], const char **text,
+                        size_t *length, um_err *err)
+{
+    for (size_t i = 0; i < normalizer->count; i++) {
+        um_buf *out = *text == buffers[0].data ? &buffers[1] : &buffers[0];
+        um_status status;
+
+        if (step_is_idle(&normalizer->steps[i], *text, *length))
+            continue;
+        status = run_step(&normalizer->steps[i], out, *text, *length, err);
+        if (status != UM_OK)
+            return status;
+        *text = um_buf_view(out);
+        *length = out->length;
+    }
+    return UM_OK;
 }

