@@ -4,7 +4,7 @@
  * check, crashes or overruns has failed.
  *
  *     static void adds(void) { UM_CHECK_INT(1 + 1, 2); }
- *     static const um_test tests[] = {{"adds", adds}};
+ *     static const um_test tests[] = {UM_TEST(adds)};
  *     UM_TEST_MAIN(tests)
  *
  * Run `test_x` for all, `test_x NAME...` for some, `test_x --list`.
@@ -23,6 +23,11 @@ typedef struct um_test {
     void (*run)(void);
     int limit_s; /* 0: 60 seconds (times 10 under a sanitizer) */
 } um_test;
+
+#define UM_TEST(function)                                                                          \
+    {                                                                                              \
+        .name = #function, .run = function                                                         \
+    }
 
 int um_test_main(const um_test *tests, size_t count, int argc, char **argv);
 #define UM_TEST_MAIN(tests)                                                                        \

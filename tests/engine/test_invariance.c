@@ -308,6 +308,6 @@ static const um_test tests[] = {
     {"bf16_on_two_threads", bf16_on_two_threads, 300},
     {"every_instruction_set", every_instruction_set, 300},
     {"the_reference_backend", the_reference_backend, 300},
-    {"canary_another_seed_gives_another_result", canary_another_seed_gives_another_result, 0},
+    UM_TEST(canary_another_seed_gives_another_result),
 };
 UM_TEST_MAIN(tests)

@@ -13,6 +13,7 @@
 #include "core/base/mailbox.h"
 #include "core/engine/engine.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/fake_step.h"
 
 #define PRODUCERS 4
 #define MESSAGES (UM_TEST_SANITIZED ? 5000 : 50000) /* of each producer */
@@ -124,6 +125,7 @@ static void waiting_ends_with_its_time_limit(void)
 /* ---- the engine's thread, submitters, a canceller and a reader that sleeps ------------------- */
 
 typedef struct engine_test {
+    um_tokenizer *tokenizer;
     um_engine *engine;
     sem_t woken;
     _Atomic bool over;
@@ -138,18 +140,40 @@ static um_status quick_step(void *context, const um_plan *plan, um_step_result *
 {
     (void)context;
     (void)err;
-    for (int32_t i = 0; i < plan->request_count; i++) {
-        const um_select_rule *rule = &plan->select_rules[i];
-
-        result->counts[i] = rule->count;
-        for (int32_t k = 0; k < rule->count; k++)
-            result->commits[rule->first + k] = (um_commit){
-                .sequence = i,
-                .position = plan->score_rows[rule->first + k].position,
-                .token = 'a',
-            };
-    }
+    um_fake_step(plan, 'a', result);
     return UM_OK;
+}
+
+static void start_engine(engine_test *test, int32_t batch_max, int32_t queue_max)
+{
+    um_engine_options options = {
+        .batch_max = batch_max,
+        .queue_max = queue_max,
+        .rows_per_step = 16,
+        .tokenizer = test->tokenizer,
+        .context_max = 16,
+        .mask_token = UM_BYTE_MASK,
+        .wake = wake_reader,
+        .wake_context = test,
+        .step = quick_step,
+    };
+    um_err err = {0};
+
+    UM_CHECK_OK(um_engine_create(&options, &test->engine, &err), err);
+    UM_CHECK_OK(um_engine_start(test->engine, &err), err);
+}
+
+static void engine_test_open(engine_test *test)
+{
+    *test = (engine_test){.tokenizer = um_byte_tokenizer_open()};
+    sem_init(&test->woken, 0, 0);
+}
+
+static void engine_test_close(engine_test *test)
+{
+    um_engine_destroy(test->engine);
+    um_tokenizer_close(test->tokenizer);
+    sem_destroy(&test->woken);
 }
 
 static um_submission make_submission(int32_t tokens)
@@ -224,26 +248,12 @@ static void read_all(engine_test *test, int64_t requests, int64_t *cancelled)
 
 static void every_request_of_many_threads_ends_for_a_sleeping_reader(void)
 {
-    um_tokenizer *tokenizer = um_byte_tokenizer_open();
-    engine_test test = {0};
-    um_engine_options options = {
-        .batch_max = 4,
-        .queue_max = 4,
-        .rows_per_step = 16,
-        .tokenizer = tokenizer,
-        .context_max = 16,
-        .mask_token = UM_BYTE_MASK,
-        .wake = wake_reader,
-        .wake_context = &test,
-        .step = quick_step,
-    };
+    engine_test test;
     pthread_t submitters[PRODUCERS], disturber;
     int64_t cancelled = 0;
-    um_err err = {0};
 
-    sem_init(&test.woken, 0, 0);
-    UM_CHECK_OK(um_engine_create(&options, &test.engine, &err), err);
-    UM_CHECK_OK(um_engine_start(test.engine, &err), err);
+    engine_test_open(&test);
+    start_engine(&test, 4, 4);
     pthread_create(&disturber, NULL, disturb, &test);
     for (int32_t i = 0; i < PRODUCERS; i++)
         pthread_create(&submitters[i], NULL, submit_many, &test);
@@ -254,84 +264,55 @@ static void every_request_of_many_threads_ends_for_a_sleeping_reader(void)
     pthread_join(disturber, NULL);
     printf("    %d requests, %lld cancelled\n", PRODUCERS * REQUESTS, (long long)cancelled);
     UM_CHECK(cancelled > 0);
-    um_engine_destroy(test.engine);
-    um_tokenizer_close(tokenizer);
-    sem_destroy(&test.woken);
+    engine_test_close(&test);
 }
 
 /* The idle engine sleeps; each single request must wake it, and its end must wake the reader. */
 static void a_sleeping_engine_wakes_for_every_request(void)
 {
-    um_tokenizer *tokenizer = um_byte_tokenizer_open();
-    engine_test test = {0};
-    um_engine_options options = {
-        .batch_max = 1,
-        .rows_per_step = 16,
-        .tokenizer = tokenizer,
-        .context_max = 16,
-        .mask_token = UM_BYTE_MASK,
-        .wake = wake_reader,
-        .wake_context = &test,
-        .step = quick_step,
-    };
+    engine_test test;
     um_submission submission = make_submission(1);
     um_err err = {0};
     uint64_t id;
     int64_t cancelled = 0;
 
-    sem_init(&test.woken, 0, 0);
-    UM_CHECK_OK(um_engine_create(&options, &test.engine, &err), err);
-    UM_CHECK_OK(um_engine_start(test.engine, &err), err);
+    engine_test_open(&test);
+    start_engine(&test, 1, 0);
     for (int32_t i = 0; i < REQUESTS; i++) {
         UM_CHECK_OK(um_engine_submit(test.engine, &submission, &id, &err), err);
         read_all(&test, 1, &cancelled);
     }
-    um_engine_destroy(test.engine);
-    um_tokenizer_close(tokenizer);
-    sem_destroy(&test.woken);
+    engine_test_close(&test);
 }
 
 /* Destroying ends the thread at any time, with requests in any state. */
 static void an_engine_can_be_destroyed_while_it_works(void)
 {
-    um_tokenizer *tokenizer = um_byte_tokenizer_open();
-    um_engine_options options = {
-        .batch_max = 4,
-        .queue_max = 4,
-        .rows_per_step = 16,
-        .tokenizer = tokenizer,
-        .context_max = 16,
-        .mask_token = UM_BYTE_MASK,
-        .step = quick_step,
-    };
+    engine_test test;
     um_err err = {0};
 
+    engine_test_open(&test);
     for (int32_t i = 0; i < 300; i++) {
-        um_engine *engine = NULL;
         uint64_t id;
 
-        UM_CHECK_OK(um_engine_create(&options, &engine, &err), err);
-        UM_CHECK_OK(um_engine_start(engine, &err), err);
+        start_engine(&test, 4, 4);
         for (int32_t k = 0; k < i % 8; k++) {
             um_submission submission = make_submission(16);
 
-            UM_CHECK_OK(um_engine_submit(engine, &submission, &id, &err), err);
+            UM_CHECK_OK(um_engine_submit(test.engine, &submission, &id, &err), err);
         }
-        um_engine_destroy(engine);
+        um_engine_destroy(test.engine);
+        test.engine = NULL;
     }
-    um_tokenizer_close(tokenizer);
+    engine_test_close(&test);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(a_waiting_taker_gets_every_message),
-    TEST(a_woken_taker_gets_every_message),
-    TEST(waiting_ends_with_its_time_limit),
-    TEST(every_request_of_many_threads_ends_for_a_sleeping_reader),
-    TEST(a_sleeping_engine_wakes_for_every_request),
-    TEST(an_engine_can_be_destroyed_while_it_works),
+    UM_TEST(a_waiting_taker_gets_every_message),
+    UM_TEST(a_woken_taker_gets_every_message),
+    UM_TEST(waiting_ends_with_its_time_limit),
+    UM_TEST(every_request_of_many_threads_ends_for_a_sleeping_reader),
+    UM_TEST(a_sleeping_engine_wakes_for_every_request),
+    UM_TEST(an_engine_can_be_destroyed_while_it_works),
 };
 UM_TEST_MAIN(tests)

@@ -88,11 +88,11 @@ static void canary_unfair_admission_is_noticed(void)
 
 static const um_test tests[] = {
     {"every_seed_keeps_every_promise", every_seed_keeps_every_promise, 120},
-    {"canary_a_wrong_token_is_noticed", canary_a_wrong_token_is_noticed, 0},
-    {"canary_lost_text_is_noticed", canary_lost_text_is_noticed, 0},
-    {"canary_doubled_text_is_noticed", canary_doubled_text_is_noticed, 0},
-    {"canary_a_dropped_cancel_is_noticed", canary_a_dropped_cancel_is_noticed, 0},
-    {"canary_a_broken_wait_bound_is_noticed", canary_a_broken_wait_bound_is_noticed, 0},
-    {"canary_unfair_admission_is_noticed", canary_unfair_admission_is_noticed, 0},
+    UM_TEST(canary_a_wrong_token_is_noticed),
+    UM_TEST(canary_lost_text_is_noticed),
+    UM_TEST(canary_doubled_text_is_noticed),
+    UM_TEST(canary_a_dropped_cancel_is_noticed),
+    UM_TEST(canary_a_broken_wait_bound_is_noticed),
+    UM_TEST(canary_unfair_admission_is_noticed),
 };
 UM_TEST_MAIN(tests)

@@ -247,7 +247,7 @@ static void nan_stays_in_its_row_or_sequence(void)
 
 static const um_test tests[] = {
     {"attention_matches_double", attention_matches_double, 120},
-    {"attention_rounds_weights_but_not_their_sum", attention_rounds_weights_but_not_their_sum, 0},
-    {"nan_stays_in_its_row_or_sequence", nan_stays_in_its_row_or_sequence, 0},
+    UM_TEST(attention_rounds_weights_but_not_their_sum),
+    UM_TEST(nan_stays_in_its_row_or_sequence),
 };
 UM_TEST_MAIN(tests)

@@ -293,6 +293,6 @@ static void wrong_arguments_end_the_process(void)
 }
 
 static const um_test tests[] = {
-    {"wrong_arguments_end_the_process", wrong_arguments_end_the_process, 0},
+    UM_TEST(wrong_arguments_end_the_process),
 };
 UM_TEST_MAIN(tests)

@@ -606,10 +606,10 @@ static void nan_stays_in_the_rows_that_depend_on_it(void)
 
 static const um_test tests[] = {
     {"linear_matches_double", linear_matches_double, 120},
-    {"embed_is_exact", embed_is_exact, 0},
-    {"rmsnorm_matches_double", rmsnorm_matches_double, 0},
-    {"rope_matches_double", rope_matches_double, 0},
-    {"mix_matches_double", mix_matches_double, 0},
-    {"nan_stays_in_the_rows_that_depend_on_it", nan_stays_in_the_rows_that_depend_on_it, 0},
+    UM_TEST(embed_is_exact),
+    UM_TEST(rmsnorm_matches_double),
+    UM_TEST(rope_matches_double),
+    UM_TEST(mix_matches_double),
+    UM_TEST(nan_stays_in_the_rows_that_depend_on_it),
 };
 UM_TEST_MAIN(tests)

@@ -362,10 +362,10 @@ static void scores_do_not_depend_on_the_tile(void)
 
 static const um_test tests[] = {
     {"linear_rows_do_not_depend_on_the_batch", linear_rows_do_not_depend_on_the_batch, 120},
-    {"rmsnorm_rows_do_not_depend_on_the_batch", rmsnorm_rows_do_not_depend_on_the_batch, 0},
+    UM_TEST(rmsnorm_rows_do_not_depend_on_the_batch),
     {"attention_does_not_depend_on_other_sequences", attention_does_not_depend_on_other_sequences,
      120},
     {"scores_do_not_depend_on_the_batch", scores_do_not_depend_on_the_batch, 120},
-    {"scores_do_not_depend_on_the_tile", scores_do_not_depend_on_the_tile, 0},
+    UM_TEST(scores_do_not_depend_on_the_tile),
 };
 UM_TEST_MAIN(tests)

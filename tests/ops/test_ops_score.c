@@ -458,14 +458,14 @@ static void heads_match_double(void)
 }
 
 static const um_test tests[] = {
-    {"argmax_takes_the_lowest_index_of_equals", argmax_takes_the_lowest_index_of_equals, 0},
-    {"a_banned_id_is_never_chosen_nor_counted", a_banned_id_is_never_chosen_nor_counted, 0},
-    {"uncounted_ids_have_confidence_zero", uncounted_ids_have_confidence_zero, 0},
-    {"logits_that_are_not_finite_keep_to_the_rule", logits_that_are_not_finite_keep_to_the_rule, 0},
-    {"temperature_scales_the_noise_as_in_llada", temperature_scales_the_noise_as_in_llada, 0},
-    {"noise_is_exact_at_both_ends", noise_is_exact_at_both_ends, 0},
-    {"samples_follow_the_softmax", samples_follow_the_softmax, 0},
-    {"random_confidence_is_the_order_draw", random_confidence_is_the_order_draw, 0},
+    UM_TEST(argmax_takes_the_lowest_index_of_equals),
+    UM_TEST(a_banned_id_is_never_chosen_nor_counted),
+    UM_TEST(uncounted_ids_have_confidence_zero),
+    UM_TEST(logits_that_are_not_finite_keep_to_the_rule),
+    UM_TEST(temperature_scales_the_noise_as_in_llada),
+    UM_TEST(noise_is_exact_at_both_ends),
+    UM_TEST(samples_follow_the_softmax),
+    UM_TEST(random_confidence_is_the_order_draw),
     {"heads_match_double", heads_match_double, 120},
 };
 UM_TEST_MAIN(tests)

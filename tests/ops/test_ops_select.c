@@ -318,11 +318,11 @@ static void random_cases_match_the_published_loop(void)
 }
 
 static const um_test tests[] = {
-    {"fast_dllm_table", fast_dllm_table, 0},
-    {"quota_takes_the_most_confident", quota_takes_the_most_confident, 0},
-    {"ties_go_to_the_lowest_position", ties_go_to_the_lowest_position, 0},
-    {"minimum_holds_for_every_kind", minimum_holds_for_every_kind, 0},
-    {"sequences_do_not_mix", sequences_do_not_mix, 0},
-    {"random_cases_match_the_published_loop", random_cases_match_the_published_loop, 0},
+    UM_TEST(fast_dllm_table),
+    UM_TEST(quota_takes_the_most_confident),
+    UM_TEST(ties_go_to_the_lowest_position),
+    UM_TEST(minimum_holds_for_every_kind),
+    UM_TEST(sequences_do_not_mix),
+    UM_TEST(random_cases_match_the_published_loop),
 };
 UM_TEST_MAIN(tests)

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 import unmask_server
+from child import ROOT
 
-MAKER = unmask_server.ROOT / "scripts/make_tiny_checkpoint.py"
+MAKER = ROOT / "scripts/make_tiny_checkpoint.py"
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,21 @@
 """The program of tests/server/http_echo.c: start it, speak HTTP to it over raw sockets. No test lives here."""
 import contextlib
 import json
-import os
-import pathlib
-import re
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
-BUILD = pathlib.Path(os.environ.get("UM_BUILD_DIR", "build/release"))
+from child import BUILD, TIMEOUT, Child, wait_until
+
 ECHO = BUILD / "tests/server/http_echo"
-TIMEOUT = 20
-# A sanitizer keeps freed memory back; it looks for leaks by itself when the server exits.
-SANITIZED = re.search(rb"__[at]san_init", ECHO.read_bytes()) is not None
 
 
-class Server:
+class Server(Child):
     """A running http_echo."""
 
     def __init__(self, *options):
-        self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop the server
-        self.process = subprocess.Popen([str(ECHO), *options], stdout=subprocess.PIPE,
-                                        stderr=self.log, text=True)
+        super().__init__([ECHO, *options], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         assert line, self.errors()
         self.port = int(line.split()[1])
@@ -45,29 +37,13 @@ class Server:
         lines = self.ask("GET", "/metrics").body.decode().splitlines()
         return {line.rsplit(" ", 1)[0]: int(line.rsplit(" ", 1)[1]) for line in lines}
 
-    def wait_for(self, key, value, seconds=5):
+    def wait_for(self, key, value):
         """Waits until a number of GET /metrics has reached a value."""
-        end, seen = time.monotonic() + seconds, None
-        while seen != value:
-            assert time.monotonic() < end, (key, seen)
+        def count():
             with contextlib.suppress(EOFError):  # refused at a limit of connections
-                seen = self.counts().get(key)
-            time.sleep(0.02)
+                return self.counts().get(key)
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def resident_kib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
-
-    def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def errors(self):
-        self.log.seek(0)
-        return self.log.read()
+        wait_until(count, lambda seen: seen == value)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

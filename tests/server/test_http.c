@@ -304,17 +304,15 @@ static void error_bodies_are_json_whatever_the_message(void)
 }
 
 static const um_test tests[] = {
-    {"opening_survives_every_failed_allocation", opening_survives_every_failed_allocation, 0},
-    {"a_reply_survives_every_failed_allocation", a_reply_survives_every_failed_allocation, 0},
-    {"a_late_reply_survives_every_failed_allocation", a_late_reply_survives_every_failed_allocation,
-     0},
-    {"a_stream_survives_every_failed_allocation", a_stream_survives_every_failed_allocation, 0},
-    {"a_tail_survives_every_failed_allocation", a_tail_survives_every_failed_allocation, 0},
-    {"a_refusal_survives_every_failed_allocation", a_refusal_survives_every_failed_allocation, 0},
-    {"a_refusal_inside_the_body_survives_every_failed_allocation",
-     a_refusal_inside_the_body_survives_every_failed_allocation, 0},
-    {"every_status_has_a_row", every_status_has_a_row, 0},
-    {"error_bodies_are_json_whatever_the_message", error_bodies_are_json_whatever_the_message, 0},
+    UM_TEST(opening_survives_every_failed_allocation),
+    UM_TEST(a_reply_survives_every_failed_allocation),
+    UM_TEST(a_late_reply_survives_every_failed_allocation),
+    UM_TEST(a_stream_survives_every_failed_allocation),
+    UM_TEST(a_tail_survives_every_failed_allocation),
+    UM_TEST(a_refusal_survives_every_failed_allocation),
+    UM_TEST(a_refusal_inside_the_body_survives_every_failed_allocation),
+    UM_TEST(every_status_has_a_row),
+    UM_TEST(error_bodies_are_json_whatever_the_message),
 };
 
 UM_TEST_MAIN(tests)

@@ -11,7 +11,8 @@ import sys
 import openai
 import pytest
 
-from unmask_server import BUILD, ROOT, events, joined
+from child import BUILD, ROOT
+from unmask_server import events, joined
 
 README = (ROOT / "README.md").read_text()
 SECONDS = 240

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from http_echo import ECHO, TIMEOUT, Reader, Server, is_closed, read_response, request, running
+from child import TIMEOUT
+from http_echo import ECHO, Reader, Server, is_closed, read_response, request, running
 
 
 @pytest.fixture(scope="module")

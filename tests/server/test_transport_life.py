@@ -1,12 +1,14 @@
 """The HTTP transport over raw sockets: bodies, deadlines, connections, streams, what it costs, its end.
 
 The server is tests/server/http_echo.c with short deadlines. Each is asked at its end whether requests
-are left, and must exit with 0 (under a sanitizer: without a leak).
+are left, and must exit with 0 (under a sanitizer: without a leak). A deadline is proven by coming at
+all, where nothing else would end the wait, and by not coming early; never by how soon it came.
 """
 import concurrent.futures
 import contextlib
 import random
 import re
+import select
 import signal
 import socket
 import struct
@@ -14,7 +16,8 @@ import time
 
 import pytest
 
-from http_echo import SANITIZED, TIMEOUT, Reader, Server, is_closed, read_response, request, running
+from child import SANITIZED, TIMEOUT, wait_until
+from http_echo import Reader, Server, is_closed, read_response, request, running
 
 
 @pytest.fixture(scope="module")
@@ -90,57 +93,58 @@ def test_a_pipelined_error_with_unread_body_closes(echo):
         assert reader.buffer == b""
 
 
+@contextlib.contextmanager
+def not_before(seconds):
+    """Its end must not come early; loops round to milliseconds, and their clock may be one turn old."""
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start > seconds * 0.9
+
+
+def drip_until_cut(client, pause):
+    """Sends a byte at a time, so that the connection is never silent for long."""
+    end = time.monotonic() + TIMEOUT
+    with pytest.raises(OSError):
+        while time.monotonic() < end:
+            client.sendall(b"x")
+            time.sleep(pause)
+
+
 def test_slow_headers_are_cut_at_the_absolute_deadline():
     with running("header_timeout_ms=1000") as server:
-        with server.connect() as client:
-            start = time.monotonic()
+        with not_before(1), server.connect() as client:
             client.sendall(b"GET /open HTTP/1.1\r\nX-Slow: ")
-            with pytest.raises(OSError):
-                while time.monotonic() - start < 10:
-                    client.sendall(b"x")
-                    time.sleep(0.1)
-            assert 0.9 < time.monotonic() - start < 3
-        with server.connect() as client:
-            start = time.monotonic()
+            drip_until_cut(client, 0.1)
+        with not_before(1), server.connect() as client:
             assert is_closed(client)
-            assert 0.9 < time.monotonic() - start < 3
 
 
 def test_a_kept_connection_may_idle_longer_than_headers_may_take():
-    with running("header_timeout_ms=400", "idle_timeout_s=2") as server:
+    with running("header_timeout_ms=200", "idle_timeout_s=2") as server:
         with server.connect() as client:
             reader = Reader(client)
             for _ in range(2):
                 client.sendall(request("GET", "/open"))
                 assert reader.response().status == 200
-                time.sleep(0.8)
-            start = time.monotonic()
-            client.sendall(b"GET /open HTTP/1.1\r\nX-Slow: ")
-            with pytest.raises(OSError):
-                while time.monotonic() - start < 10:
-                    client.sendall(b"x")
-                    time.sleep(0.05)
-            assert 0.3 < time.monotonic() - start < 2
+                time.sleep(0.4)
+            with not_before(0.2):
+                client.sendall(b"GET /open HTTP/1.1\r\nX-Slow: ")
+                drip_until_cut(client, 0.05)
         with server.connect() as client:
             client.sendall(request("GET", "/open"))
             read_response(client)
-            start = time.monotonic()
             assert is_closed(client)
-            assert 1.5 < time.monotonic() - start < 5
 
 
 def test_slow_bodies_get_408_and_announced_bytes_buy_time():
-    with running("body_timeout_ms=600") as server:
-        for announced, least in ((1000, 0.5), (131072, 2.5)):
-            with server.connect() as client:
-                start = time.monotonic()
+    with running("body_timeout_ms=300") as server:
+        for announced, seconds in ((1000, 0.3), (65536 + 1000, 1.3)):
+            with not_before(seconds), server.connect() as client:
                 client.sendall(request("POST", "/generate", headers={"Content-Length": str(announced)}))
-                while time.monotonic() - start < least:
+                while not select.select([client], [], [], 0.05)[0]:
                     client.sendall(b"x")
-                    time.sleep(0.05)
                 answer = read_response(client)
                 assert (answer.status, answer.error()["code"]) == (408, "request_timeout")
-                assert least < time.monotonic() - start < least + 1.5
                 assert is_closed(client)
         assert server.counts()["rejected bad_request"] == 2
 
@@ -274,13 +278,11 @@ def test_streams_arrive_whole_with_their_headers(echo, path):
     assert events(answer.body) == [f"data: {i}" for i in range(20)]
 
 
-def test_stream_bytes_are_not_held_back(echo):
-    with echo.connect() as client:
+def test_stream_bytes_are_not_held_back():
+    """Nothing follows the one event that could push it out."""
+    with running("ping_interval_ms=0") as server, server.connect() as client:
         client.sendall(request("POST", "/silent", b""))
-        reader = Reader(client)
-        start = time.monotonic()
-        reader.until(b"data: 1\n\n")
-        assert time.monotonic() - start < 1
+        Reader(client).until(b"data: 1\n\n")
 
 
 def test_http_1_0_streams_end_by_close(echo):
@@ -298,12 +300,15 @@ def test_an_aborted_stream_has_no_terminating_chunk(echo):
 
 def test_a_silent_stream_gets_keep_alive_comments_between_events_only():
     with running("ping_interval_ms=200") as server:
-        for path, expected in (("/silent", True), ("/half-event", False)):
-            with server.connect() as client:
-                client.sendall(request("POST", path, b""))
-                received = Reader(client).for_seconds(1.1)
-                pings = received.count(b"\r\n: keep-alive\n\n\r\n")
-                assert 3 <= pings <= 6 if expected else b"keep-alive" not in received
+        with server.connect() as client:
+            client.sendall(request("POST", "/silent", b""))
+            with not_before(0.6):
+                reader = Reader(client)
+                for _ in range(3):
+                    reader.until(b"\r\n: keep-alive\n\n\r\n")
+        with server.connect() as client:
+            client.sendall(request("POST", "/half-event", b""))
+            assert b"keep-alive" not in Reader(client).for_seconds(0.5)
         assert server.ask("POST", "/stream", b"60").body.count(b"keep-alive") == 0
     with running("ping_interval_ms=0") as server, server.connect() as client:
         client.sendall(request("POST", "/silent", b""))
@@ -323,17 +328,15 @@ def test_bulk_streams_arrive_whole_while_memory_stays_bounded(echo):
 
 def test_a_reader_that_takes_nothing_is_cut_and_a_slow_one_is_not():
     with running("reader_timeout_ms=800") as server:
-        with server.connect() as client:
+        with not_before(0.8), server.connect() as client:
             client.sendall(request("POST", "/huge", str(1 << 30).encode()))
-            start = time.monotonic()
             server.wait_for("gone", 1)
-            assert 0.7 < time.monotonic() - start < 3
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(TIMEOUT)
             client.connect(("127.0.0.1", server.port))
             client.sendall(request("POST", "/huge", str(1 << 30).encode()))
-            end = time.monotonic() + 3
+            end = time.monotonic() + 2
             while time.monotonic() < end:
                 assert client.recv(4096)
                 time.sleep(0.1)
@@ -343,16 +346,15 @@ def test_a_reader_that_takes_nothing_is_cut_and_a_slow_one_is_not():
 
 def test_a_client_that_does_not_take_its_reply_is_cut():
     with running("reader_timeout_ms=800", "body_bytes_max=67108864") as server, server.connect() as client:
-        start = time.monotonic()
-        client.sendall(request("POST", "/echo", b"x" * (32 << 20)))  # more than the sockets hold
-        server.wait_for("exchanges", 2)
-        server.wait_for("exchanges", 1)
-        assert 0.7 < time.monotonic() - start < 4
+        with not_before(0.8):
+            client.sendall(request("POST", "/echo", b"x" * (32 << 20)))  # more than the sockets hold
+            server.wait_for("/echo POST 2xx", 1)
+            server.wait_for("exchanges", 1)
 
 
 @pytest.mark.parametrize("how", ["close", "half-close", "reset"])
 @pytest.mark.parametrize("path", ["/never", "/silent", "/stream", "/threaded"])
-def test_a_client_that_leaves_is_noticed_at_once(how, path):
+def test_a_client_that_leaves_is_noticed(how, path):
     with running() as server:
         with server.connect() as client:
             client.sendall(request("POST", path, b"0" if path == "/stream" else b"1000000"))
@@ -365,8 +367,8 @@ def test_a_client_that_leaves_is_noticed_at_once(how, path):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if how != "half-close":
                 client.close()
-            server.wait_for("gone", 1, seconds=2)
-            server.wait_for("exchanges", 1, seconds=2)
+            server.wait_for("gone", 1)
+            server.wait_for("exchanges", 1)
 
 
 def test_a_half_closed_client_still_gets_an_answer_that_is_ready(echo):
@@ -449,7 +451,7 @@ def test_an_idle_server_uses_no_processor(echo):
         time.sleep(0.2)
         before = echo.cpu_seconds()
         time.sleep(1.5)
-        assert echo.cpu_seconds() - before <= 0.02
+        assert echo.cpu_seconds() - before <= 0.02  # two ticks; a loop that spins would use all of it
 
 
 def test_thousands_of_connections_leave_memory_and_descriptors_flat(echo):
@@ -479,10 +481,7 @@ def test_thousands_of_connections_leave_memory_and_descriptors_flat(echo):
         list(pool.map(one, range(4000)))
         echo.wait_for("exchanges", 1)
     # Requests that broke off in their headers are no exchanges; their sockets close a moment later.
-    end = time.monotonic() + 10
-    while echo.descriptors() > idle:
-        assert time.monotonic() < end, (echo.descriptors(), idle)
-        time.sleep(0.05)
+    wait_until(echo.descriptors, lambda count: count <= idle)
     assert SANITIZED or echo.resident_kib() < before + 6144
 
 

@@ -3,18 +3,13 @@ import contextlib
 import http.client
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
-import subprocess
-import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BUILD = pathlib.Path(os.environ.get("UM_BUILD_DIR", ROOT / "build/release"))
+from child import BUILD, TIMEOUT, Child, wait_until
+
 BINARY = BUILD / "server/unmask"
-TIMEOUT = 60
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
 
@@ -52,29 +47,24 @@ class Answer:
         return error["message"]
 
 
-class Server:
+class Server(Child):
     """A running `unmask serve`; by default on a free port, one compute thread."""
 
     def __init__(self, checkpoint, *options, wait=True, env=None):
-        self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop the server
-        command = [str(BINARY), "serve", "--model", str(checkpoint), "--port", "0", "--threads", "1",
-                   *options]
-        self.process = subprocess.Popen(command, stderr=self.log, stdin=subprocess.DEVNULL,
-                                        env={**os.environ, **(env or {})})
+        super().__init__([BINARY, "serve", "--model", checkpoint, "--port", "0", "--threads", "1", *options],
+                         env={**os.environ, **(env or {})})
         self.port = int(self.wait_for_log(r"listening host=\S+ port=(\d+)").group(1))
         if wait:
             self.wait_for_log(r"info ready ")
 
-    def errors(self):
-        self.log.seek(0)
-        return self.log.read()
+    def wait_for_log(self, pattern):
+        def look():
+            ended = self.process.poll() is not None
+            match = re.search(pattern, self.errors())
+            assert match or not ended, self.errors()[-4000:]
+            return match
 
-    def wait_for_log(self, pattern, seconds=TIMEOUT):
-        end = time.monotonic() + seconds
-        while not (match := re.search(pattern, self.errors())):
-            assert self.process.poll() is None and time.monotonic() < end, self.errors()[-4000:]
-            time.sleep(0.005)
-        return match
+        return wait_until(look, bool)
 
     # ---- asking ----
 
@@ -141,12 +131,8 @@ class Server:
                 samples[series] = float(value)
         return samples
 
-    def wait_for_metric(self, series, predicate, seconds=20):
-        end = time.monotonic() + seconds
-        while not predicate(value := self.metrics()[series]):
-            assert time.monotonic() < end, (series, value)
-            time.sleep(0.01)
-        return value
+    def wait_for_metric(self, series, predicate):
+        return wait_until(lambda: self.metrics()[series], predicate)
 
     def wait_idle(self):
         self.wait_for_metric("num_requests_running", lambda n: n == 0)
@@ -154,15 +140,11 @@ class Server:
 
     # ---- life ----
 
-    def resident_kib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
-
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, seconds=TIMEOUT):
-        status = self.process.wait(timeout=seconds)
+    def wait(self):
+        status = self.process.wait(timeout=TIMEOUT)
         log = self.errors()
         assert "ERROR: " not in log and "WARNING: ThreadSanitizer" not in log, log[-8000:]
         return status

@@ -262,20 +262,16 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
     UM_CHECK_INT(failures, 2 + 2); /* every allocation of plan and result */
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(rows_are_packed_without_padding),
-    TEST(guidance_adds_a_sequence_with_given_positions_masked),
-    TEST(a_step_takes_requests_until_the_next_would_not_fit),
-    TEST(a_small_request_does_not_overtake_a_large_one),
-    TEST(the_served_go_behind_the_others_in_order),
-    TEST(the_mask_is_banned_unless_quirks_allow_it),
-    TEST(eos_rules_say_which_ids_are_banned_or_uncounted),
-    TEST(with_quirks_a_temperature_leaves_only_the_turn_token_uncounted),
-    TEST(the_noise_counter_is_the_requests_own),
-    TEST(running_out_of_memory_is_an_error_without_leaks),
+    UM_TEST(rows_are_packed_without_padding),
+    UM_TEST(guidance_adds_a_sequence_with_given_positions_masked),
+    UM_TEST(a_step_takes_requests_until_the_next_would_not_fit),
+    UM_TEST(a_small_request_does_not_overtake_a_large_one),
+    UM_TEST(the_served_go_behind_the_others_in_order),
+    UM_TEST(the_mask_is_banned_unless_quirks_allow_it),
+    UM_TEST(eos_rules_say_which_ids_are_banned_or_uncounted),
+    UM_TEST(with_quirks_a_temperature_leaves_only_the_turn_token_uncounted),
+    UM_TEST(the_noise_counter_is_the_requests_own),
+    UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)

@@ -270,23 +270,19 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
     um_canvas_deinit(&canvas);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(quota_gives_the_larger_steps_first),
-    TEST(steps_with_nothing_to_commit_are_not_run),
-    TEST(a_cut_last_block_has_a_quota_of_its_own),
-    TEST(threshold_asks_for_enough_to_keep_its_step_bound),
-    TEST(threshold_needs_fewer_when_more_were_sure),
-    TEST(without_a_step_bound_one_is_enough),
-    TEST(the_rule_carries_the_policys_numbers),
-    TEST(candidates_end_with_the_active_block),
-    TEST(masks_in_the_prompt_are_filled_but_not_counted),
-    TEST(a_predicted_mask_stays_masked_and_competes_again),
-    TEST(with_quirks_the_guard_comes_after_block_length_forwards),
-    TEST(settled_is_the_prefix_without_a_mask),
-    TEST(running_out_of_memory_is_an_error_without_leaks),
+    UM_TEST(quota_gives_the_larger_steps_first),
+    UM_TEST(steps_with_nothing_to_commit_are_not_run),
+    UM_TEST(a_cut_last_block_has_a_quota_of_its_own),
+    UM_TEST(threshold_asks_for_enough_to_keep_its_step_bound),
+    UM_TEST(threshold_needs_fewer_when_more_were_sure),
+    UM_TEST(without_a_step_bound_one_is_enough),
+    UM_TEST(the_rule_carries_the_policys_numbers),
+    UM_TEST(candidates_end_with_the_active_block),
+    UM_TEST(masks_in_the_prompt_are_filled_but_not_counted),
+    UM_TEST(a_predicted_mask_stays_masked_and_competes_again),
+    UM_TEST(with_quirks_the_guard_comes_after_block_length_forwards),
+    UM_TEST(settled_is_the_prefix_without_a_mask),
+    UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)

@@ -209,13 +209,12 @@ static void a_tokenizer_without_the_tokens_is_refused(void)
 }
 
 static const um_test tests[] = {
-    {"llada_renders_as_its_source_says", llada_renders_as_its_source_says, 0},
-    {"a_template_is_known_by_its_source", a_template_is_known_by_its_source, 0},
-    {"open_finds_the_checkpoints_own_template", open_finds_the_checkpoints_own_template, 0},
-    {"opening_survives_every_failing_allocation", opening_survives_every_failing_allocation, 0},
-    {"special_tokens_are_ids_and_messages_stay_text", special_tokens_are_ids_and_messages_stay_text,
-     0},
-    {"a_tokenizer_without_the_tokens_is_refused", a_tokenizer_without_the_tokens_is_refused, 0},
+    UM_TEST(llada_renders_as_its_source_says),
+    UM_TEST(a_template_is_known_by_its_source),
+    UM_TEST(open_finds_the_checkpoints_own_template),
+    UM_TEST(opening_survives_every_failing_allocation),
+    UM_TEST(special_tokens_are_ids_and_messages_stay_text),
+    UM_TEST(a_tokenizer_without_the_tokens_is_refused),
 };
 
 UM_TEST_MAIN(tests)

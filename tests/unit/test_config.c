@@ -66,7 +66,7 @@ static void flag_wins_over_variable_over_file_over_default(void)
     UM_CHECK_INT(config.port, 21);
     UM_CHECK_INT(config.max_batch, 12);
     UM_CHECK_INT(config.max_queue, 3);
-    UM_CHECK_INT(config.steps, 9); /* a key of another command is fine: one file for all */
+    UM_CHECK_INT(config.steps, 9);         /* a key of another command is fine: one file for all */
     UM_CHECK_INT(config.rows_per_step, 0); /* the backend's */
     um_config_deinit(&config);
     unlink(path);
@@ -226,19 +226,15 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
 }
 
 static const um_test tests[] = {
-    {"defaults_come_from_the_table", defaults_come_from_the_table, 0},
-    {"flag_wins_over_variable_over_file_over_default",
-     flag_wins_over_variable_over_file_over_default, 0},
-    {"flags_have_two_spellings_and_booleans_four", flags_have_two_spellings_and_booleans_four, 0},
-    {"lists_repeat_and_a_stronger_place_replaces_them",
-     lists_repeat_and_a_stronger_place_replaces_them, 0},
-    {"words_are_arguments_and_two_dashes_end_options",
-     words_are_arguments_and_two_dashes_end_options, 0},
-    {"unknown_names_point_to_the_nearest", unknown_names_point_to_the_nearest, 0},
-    {"wrong_values_name_option_value_and_bound", wrong_values_name_option_value_and_bound, 0},
-    {"broken_config_files_are_refused", broken_config_files_are_refused, 0},
-    {"help_lists_the_commands_own_options", help_lists_the_commands_own_options, 0},
-    {"every_failed_allocation_is_reported_and_leaks_nothing",
-     every_failed_allocation_is_reported_and_leaks_nothing, 0},
+    UM_TEST(defaults_come_from_the_table),
+    UM_TEST(flag_wins_over_variable_over_file_over_default),
+    UM_TEST(flags_have_two_spellings_and_booleans_four),
+    UM_TEST(lists_repeat_and_a_stronger_place_replaces_them),
+    UM_TEST(words_are_arguments_and_two_dashes_end_options),
+    UM_TEST(unknown_names_point_to_the_nearest),
+    UM_TEST(wrong_values_name_option_value_and_bound),
+    UM_TEST(broken_config_files_are_refused),
+    UM_TEST(help_lists_the_commands_own_options),
+    UM_TEST(every_failed_allocation_is_reported_and_leaks_nothing),
 };
 UM_TEST_MAIN(tests)

@@ -76,11 +76,10 @@ static void control_characters_do_not_reach_the_terminal(void)
 }
 
 static const um_test tests[] = {
-    {"masks_are_shaded_between_text", masks_are_shaded_between_text, 0},
-    {"a_character_may_be_spread_over_tokens", a_character_may_be_spread_over_tokens, 0},
-    {"lines_break_at_the_width_and_at_newlines", lines_break_at_the_width_and_at_newlines, 0},
-    {"the_last_lines_are_kept", the_last_lines_are_kept, 0},
-    {"control_characters_do_not_reach_the_terminal", control_characters_do_not_reach_the_terminal,
-     0},
+    UM_TEST(masks_are_shaded_between_text),
+    UM_TEST(a_character_may_be_spread_over_tokens),
+    UM_TEST(lines_break_at_the_width_and_at_newlines),
+    UM_TEST(the_last_lines_are_kept),
+    UM_TEST(control_characters_do_not_reach_the_terminal),
 };
 UM_TEST_MAIN(tests)

@@ -208,22 +208,18 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
     um_tokenizer_close(tokenizer);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(text_ends_with_the_budget),
-    TEST(text_ends_at_the_first_end_token),
-    TEST(an_end_token_behind_the_budget_does_not_count),
-    TEST(special_tokens_and_masks_are_never_text),
-    TEST(characters_are_never_split),
-    TEST(invalid_utf8_becomes_replacement_characters),
-    TEST(text_is_cut_before_a_stop_string),
-    TEST(what_only_began_like_a_stop_string_is_text),
-    TEST(the_earliest_stop_string_cuts_even_if_a_later_one_is_complete_first),
-    TEST(a_stop_string_may_span_characters_of_several_bytes),
-    TEST(a_stop_string_ends_the_answer_before_its_end_token),
-    TEST(running_out_of_memory_is_an_error_without_leaks),
+    UM_TEST(text_ends_with_the_budget),
+    UM_TEST(text_ends_at_the_first_end_token),
+    UM_TEST(an_end_token_behind_the_budget_does_not_count),
+    UM_TEST(special_tokens_and_masks_are_never_text),
+    UM_TEST(characters_are_never_split),
+    UM_TEST(invalid_utf8_becomes_replacement_characters),
+    UM_TEST(text_is_cut_before_a_stop_string),
+    UM_TEST(what_only_began_like_a_stop_string_is_text),
+    UM_TEST(the_earliest_stop_string_cuts_even_if_a_later_one_is_complete_first),
+    UM_TEST(a_stop_string_may_span_characters_of_several_bytes),
+    UM_TEST(a_stop_string_ends_the_answer_before_its_end_token),
+    UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)

@@ -6,6 +6,7 @@
 #include "core/engine/engine.h"
 #include "tests/support/byte_tokenizer.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/fake_step.h"
 
 typedef struct fixture {
     um_tokenizer *tokenizer;
@@ -23,17 +24,7 @@ static um_status plain_step(void *context, const um_plan *plan, um_step_result *
     um_fake_clock_advance_ms(&f->clock, 1000);
     if (f->fails)
         return um_fail(err, UM_E_DEVICE, "no device");
-    for (int32_t i = 0; i < plan->request_count; i++) {
-        const um_select_rule *rule = &plan->select_rules[i];
-
-        for (int32_t k = 0; k < rule->count; k++)
-            result->commits[rule->first + k] =
-                (um_commit){.sequence = i,
-                            .position = plan->score_rows[rule->first + k].position,
-                            .token = 'a',
-                            .confidence = 0.5f};
-        result->counts[i] = rule->count;
-    }
+    um_fake_step(plan, 'a', result);
     return UM_OK;
 }
 
@@ -153,17 +144,24 @@ static void pieces_not_taken_are_taken_as_one(void)
     close_fixture(&f);
 }
 
-static void wanted_tokens_come_with_every_event(void)
+/* Its events bring the tokens; the first step is made. */
+static void begin_with_tokens(fixture *f, int32_t tokens)
 {
-    um_submission submission = make_submission(2);
-    fixture f;
-    um_event event;
+    um_submission submission = make_submission(tokens);
     uint64_t id;
 
-    open_fixture(&f);
+    open_fixture(f);
     submission.want_tokens = true;
-    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
-    um_engine_turn(f.engine);
+    UM_CHECK_STATUS(um_engine_submit(f->engine, &submission, &id, NULL), UM_OK);
+    um_engine_turn(f->engine);
+}
+
+static void wanted_tokens_come_with_every_event(void)
+{
+    fixture f;
+    um_event event;
+
+    begin_with_tokens(&f, 2);
     event = take(&f);
     UM_CHECK_INT(event.token_count, 2);
     UM_CHECK_INT(event.tokens[0], 'a');
@@ -176,15 +174,10 @@ static void wanted_tokens_come_with_every_event(void)
 
 static void text_of_a_reader_without_memory_waits_for_it(void)
 {
-    um_submission submission = make_submission(3);
     fixture f;
     um_event event;
-    uint64_t id;
 
-    open_fixture(&f);
-    submission.want_tokens = true;
-    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
-    um_engine_turn(f.engine);
+    begin_with_tokens(&f, 3);
     um_mem_fail_after(1);
     event = take(&f);
     UM_CHECK_STR(um_buf_view(&event.text), "");
@@ -425,25 +418,21 @@ static void ending_the_engine_ends_what_is_left(void)
     close_fixture(&f);                          /* the leak check sees to the rest */
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(text_comes_as_it_settles_and_the_end_with_usage),
-    TEST(pieces_not_taken_are_taken_as_one),
-    TEST(wanted_tokens_come_with_every_event),
-    TEST(text_of_a_reader_without_memory_waits_for_it),
-    TEST(places_are_bounded_and_freed),
-    TEST(a_cancelled_request_ends_at_the_next_turn),
-    TEST(draining_refuses_new_work_and_finishes_the_old),
-    TEST(a_lost_device_ends_everything_and_refuses_more),
-    TEST(only_an_engine_with_work_can_stall),
-    TEST(the_wait_estimate_follows_the_rate_of_endings),
-    TEST(statistics_count_what_happened),
-    TEST(the_largest_plan_holds_one_guided_context),
-    TEST(running_out_of_memory_at_start_is_an_error_without_leaks),
-    TEST(running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was),
-    TEST(ending_the_engine_ends_what_is_left),
+    UM_TEST(text_comes_as_it_settles_and_the_end_with_usage),
+    UM_TEST(pieces_not_taken_are_taken_as_one),
+    UM_TEST(wanted_tokens_come_with_every_event),
+    UM_TEST(text_of_a_reader_without_memory_waits_for_it),
+    UM_TEST(places_are_bounded_and_freed),
+    UM_TEST(a_cancelled_request_ends_at_the_next_turn),
+    UM_TEST(draining_refuses_new_work_and_finishes_the_old),
+    UM_TEST(a_lost_device_ends_everything_and_refuses_more),
+    UM_TEST(only_an_engine_with_work_can_stall),
+    UM_TEST(the_wait_estimate_follows_the_rate_of_endings),
+    UM_TEST(statistics_count_what_happened),
+    UM_TEST(the_largest_plan_holds_one_guided_context),
+    UM_TEST(running_out_of_memory_at_start_is_an_error_without_leaks),
+    UM_TEST(running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was),
+    UM_TEST(ending_the_engine_ends_what_is_left),
 };
 UM_TEST_MAIN(tests)

@@ -155,14 +155,13 @@ static void of_all_grids_of_permuted_rows_288_are_valid(void)
 }
 
 static const um_test tests[] = {
-    {"an_exact_answer_may_have_white_space_around_it",
-     an_exact_answer_may_have_white_space_around_it, 0},
-    {"bytes_behind_a_nul_count", bytes_behind_a_nul_count, 0},
-    {"a_prefix_is_where_the_answer_begins", a_prefix_is_where_the_answer_begins, 0},
-    {"the_last_number_counts", the_last_number_counts, 0},
-    {"lines_may_come_in_any_order", lines_may_come_in_any_order, 0},
-    {"json_is_compared_by_value", json_is_compared_by_value, 0},
-    {"a_sudoku_keeps_its_clues", a_sudoku_keeps_its_clues, 0},
-    {"of_all_grids_of_permuted_rows_288_are_valid", of_all_grids_of_permuted_rows_288_are_valid, 0},
+    UM_TEST(an_exact_answer_may_have_white_space_around_it),
+    UM_TEST(bytes_behind_a_nul_count),
+    UM_TEST(a_prefix_is_where_the_answer_begins),
+    UM_TEST(the_last_number_counts),
+    UM_TEST(lines_may_come_in_any_order),
+    UM_TEST(json_is_compared_by_value),
+    UM_TEST(a_sudoku_keeps_its_clues),
+    UM_TEST(of_all_grids_of_permuted_rows_288_are_valid),
 };
 UM_TEST_MAIN(tests)

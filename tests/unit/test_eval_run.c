@@ -5,6 +5,7 @@
 #include "core/base/mem.h"
 #include "server/eval_run.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/fake_step.h"
 
 #define JOBS 100
 #define CONTEXT 32
@@ -25,17 +26,7 @@ static um_status echo_step(void *context, const um_plan *plan, um_step_result *r
     if (f->steps_left == 0)
         return um_fail(err, UM_E_DEVICE, "no device");
     f->steps_left -= f->steps_left > 0;
-    for (int32_t i = 0; i < plan->request_count; i++) {
-        const um_select_rule *rule = &plan->select_rules[i];
-
-        for (int32_t k = 0; k < rule->count; k++)
-            result->commits[rule->first + k] =
-                (um_commit){.sequence = i,
-                            .position = plan->score_rows[rule->first + k].position,
-                            .token = plan->ids[plan->cu_seqlens[i]],
-                            .confidence = 0.5f};
-        result->counts[i] = rule->count;
-    }
+    um_fake_step(plan, UM_FAKE_ECHO, result);
     return UM_OK;
 }
 
@@ -190,9 +181,8 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
 }
 
 static const um_test tests[] = {
-    {"every_job_gets_its_own_answer_once", every_job_gets_its_own_answer_once, 0},
-    {"a_failed_step_ends_the_run", a_failed_step_ends_the_run, 0},
-    {"every_failed_allocation_is_reported_and_leaks_nothing",
-     every_failed_allocation_is_reported_and_leaks_nothing, 0},
+    UM_TEST(every_job_gets_its_own_answer_once),
+    UM_TEST(a_failed_step_ends_the_run),
+    UM_TEST(every_failed_allocation_is_reported_and_leaks_nothing),
 };
 UM_TEST_MAIN(tests)

@@ -224,13 +224,12 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
 }
 
 static const um_test tests[] = {
-    {"every_checker_is_read", every_checker_is_read, 0},
-    {"faults_name_line_and_field", faults_name_line_and_field, 0},
-    {"what_would_not_end_is_bounded", what_would_not_end_is_bounded, 0},
-    {"a_file_without_tasks_is_refused", a_file_without_tasks_is_refused, 0},
-    {"a_limit_keeps_the_first_of_each_kind", a_limit_keeps_the_first_of_each_kind, 0},
-    {"files_are_loaded_and_named_in_errors", files_are_loaded_and_named_in_errors, 0},
-    {"every_failed_allocation_is_reported_and_leaks_nothing",
-     every_failed_allocation_is_reported_and_leaks_nothing, 0},
+    UM_TEST(every_checker_is_read),
+    UM_TEST(faults_name_line_and_field),
+    UM_TEST(what_would_not_end_is_bounded),
+    UM_TEST(a_file_without_tasks_is_refused),
+    UM_TEST(a_limit_keeps_the_first_of_each_kind),
+    UM_TEST(files_are_loaded_and_named_in_errors),
+    UM_TEST(every_failed_allocation_is_reported_and_leaks_nothing),
 };
 UM_TEST_MAIN(tests)

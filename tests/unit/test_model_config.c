@@ -397,16 +397,14 @@ static void broken_settings_files_are_refused(void)
 }
 
 static const um_test tests[] = {
-    {"the_released_config_reads_as_published", the_released_config_reads_as_published, 0},
-    {"the_released_tensor_list_is_complete", the_released_tensor_list_is_complete, 0},
-    {"absent_keys_take_the_defaults_of_the_class", absent_keys_take_the_defaults_of_the_class, 0},
-    {"aliases_and_nulls_resolve", aliases_and_nulls_resolve, 0},
-    {"switches_and_scales_resolve", switches_and_scales_resolve, 0},
-    {"what_cannot_be_served_is_refused_by_key_and_value",
-     what_cannot_be_served_is_refused_by_key_and_value, 0},
-    {"the_family_follows_architectures_alone", the_family_follows_architectures_alone, 0},
-    {"unmask_json_beats_generation_config_beats_the_family",
-     unmask_json_beats_generation_config_beats_the_family, 0},
-    {"broken_settings_files_are_refused", broken_settings_files_are_refused, 0},
+    UM_TEST(the_released_config_reads_as_published),
+    UM_TEST(the_released_tensor_list_is_complete),
+    UM_TEST(absent_keys_take_the_defaults_of_the_class),
+    UM_TEST(aliases_and_nulls_resolve),
+    UM_TEST(switches_and_scales_resolve),
+    UM_TEST(what_cannot_be_served_is_refused_by_key_and_value),
+    UM_TEST(the_family_follows_architectures_alone),
+    UM_TEST(unmask_json_beats_generation_config_beats_the_family),
+    UM_TEST(broken_settings_files_are_refused),
 };
 UM_TEST_MAIN(tests)

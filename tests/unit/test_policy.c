@@ -67,11 +67,11 @@ static void lists_exactly_the_table(void)
 }
 
 static const um_test tests[] = {
-    {"finds_every_policy_by_its_name", finds_every_policy_by_its_name, 0},
-    {"knows_the_names_of_other_programs", knows_the_names_of_other_programs, 0},
-    {"ignores_case", ignores_case, 0},
-    {"refuses_what_is_not_offered", refuses_what_is_not_offered, 0},
-    {"policies_mean_what_the_papers_say", policies_mean_what_the_papers_say, 0},
-    {"lists_exactly_the_table", lists_exactly_the_table, 0},
+    UM_TEST(finds_every_policy_by_its_name),
+    UM_TEST(knows_the_names_of_other_programs),
+    UM_TEST(ignores_case),
+    UM_TEST(refuses_what_is_not_offered),
+    UM_TEST(policies_mean_what_the_papers_say),
+    UM_TEST(lists_exactly_the_table),
 };
 UM_TEST_MAIN(tests)

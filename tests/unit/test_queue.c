@@ -63,10 +63,9 @@ static void any_place_can_be_left(void)
 }
 
 static const um_test tests[] = {
-    {"first_come_first_served", first_come_first_served, 0},
-    {"every_owner_gets_one_place_first", every_owner_gets_one_place_first, 0},
-    {"nobody_in_particular_always_counts_as_somebody_new",
-     nobody_in_particular_always_counts_as_somebody_new, 0},
-    {"any_place_can_be_left", any_place_can_be_left, 0},
+    UM_TEST(first_come_first_served),
+    UM_TEST(every_owner_gets_one_place_first),
+    UM_TEST(nobody_in_particular_always_counts_as_somebody_new),
+    UM_TEST(any_place_can_be_left),
 };
 UM_TEST_MAIN(tests)

@@ -101,9 +101,9 @@ static void gumbel_noise_is_within_1_2e_6_of_double(void)
 }
 
 static const um_test tests[] = {
-    {"philox_gives_the_published_vectors", philox_gives_the_published_vectors, 0},
-    {"uniforms_lie_inside_the_open_interval", uniforms_lie_inside_the_open_interval, 0},
-    {"noise_log_is_within_1e_7", noise_log_is_within_1e_7, 0},
-    {"gumbel_noise_is_within_1_2e_6_of_double", gumbel_noise_is_within_1_2e_6_of_double, 0},
+    UM_TEST(philox_gives_the_published_vectors),
+    UM_TEST(uniforms_lie_inside_the_open_interval),
+    UM_TEST(noise_log_is_within_1e_7),
+    UM_TEST(gumbel_noise_is_within_1_2e_6_of_double),
 };
 UM_TEST_MAIN(tests)

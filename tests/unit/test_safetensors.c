@@ -436,20 +436,15 @@ static void opening_survives_every_allocation_failure(void)
 }
 
 static const um_test tests[] = {
-    {"a_good_header_yields_its_tensors_in_order_of_name",
-     a_good_header_yields_its_tensors_in_order_of_name, 0},
-    {"empty_scalar_and_foreign_tensors_are_allowed", empty_scalar_and_foreign_tensors_are_allowed,
-     0},
-    {"every_bad_field_is_refused_with_its_reason", every_bad_field_is_refused_with_its_reason, 0},
-    {"header_length_is_held_against_the_file", header_length_is_held_against_the_file, 0},
-    {"shards_and_single_file_hold_the_same_tensors", shards_and_single_file_hold_the_same_tensors,
-     0},
-    {"missing_and_cut_files_are_named", missing_and_cut_files_are_named, 0},
-    {"an_index_cannot_point_outside_its_directory_or_lie",
-     an_index_cannot_point_outside_its_directory_or_lie, 0},
-    {"an_index_must_agree_with_its_shards", an_index_must_agree_with_its_shards, 0},
-    {"the_hash_tells_checkpoints_apart_and_is_stable",
-     the_hash_tells_checkpoints_apart_and_is_stable, 0},
-    {"opening_survives_every_allocation_failure", opening_survives_every_allocation_failure, 0},
+    UM_TEST(a_good_header_yields_its_tensors_in_order_of_name),
+    UM_TEST(empty_scalar_and_foreign_tensors_are_allowed),
+    UM_TEST(every_bad_field_is_refused_with_its_reason),
+    UM_TEST(header_length_is_held_against_the_file),
+    UM_TEST(shards_and_single_file_hold_the_same_tensors),
+    UM_TEST(missing_and_cut_files_are_named),
+    UM_TEST(an_index_cannot_point_outside_its_directory_or_lie),
+    UM_TEST(an_index_must_agree_with_its_shards),
+    UM_TEST(the_hash_tells_checkpoints_apart_and_is_stable),
+    UM_TEST(opening_survives_every_allocation_failure),
 };
 UM_TEST_MAIN(tests)

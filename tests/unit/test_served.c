@@ -74,10 +74,9 @@ static void a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused(voi
 }
 
 static const um_test tests[] = {
-    {"text_never_becomes_mask", text_never_becomes_mask, 0},
-    {"overlong_prompts_name_the_field", overlong_prompts_name_the_field, 0},
-    {"a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused",
-     a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused, 0},
+    UM_TEST(text_never_becomes_mask),
+    UM_TEST(overlong_prompts_name_the_field),
+    UM_TEST(a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused),
 };
 
 UM_TEST_MAIN(tests)

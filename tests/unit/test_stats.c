@@ -51,9 +51,8 @@ static void the_largest_limits_still_fit(void)
 }
 
 static const um_test tests[] = {
-    {"a_value_counts_in_the_first_bucket_that_holds_it",
-     a_value_counts_in_the_first_bucket_that_holds_it, 0},
-    {"buckets_follow_the_limits_of_the_server", buckets_follow_the_limits_of_the_server, 0},
-    {"the_largest_limits_still_fit", the_largest_limits_still_fit, 0},
+    UM_TEST(a_value_counts_in_the_first_bucket_that_holds_it),
+    UM_TEST(buckets_follow_the_limits_of_the_server),
+    UM_TEST(the_largest_limits_still_fit),
 };
 UM_TEST_MAIN(tests)

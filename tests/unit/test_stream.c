@@ -220,17 +220,16 @@ static const char *described(const rig *r, um_buf *out)
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
+static const um_stream_options chat_stream = {
+    .endpoint = UM_ENDPOINT_CHAT, .streamed = true, .early_headers = true, .include_usage = true};
+
 static void a_stream_says_everything_in_order(void)
 {
-    um_stream_options options = {.endpoint = UM_ENDPOINT_CHAT,
-                                 .streamed = true,
-                                 .early_headers = true,
-                                 .include_usage = true};
     um_buf said = {0};
     um_err err = {0};
     rig r;
 
-    UM_CHECK_OK(rig_open(&r, options, 2, &err), err);
+    UM_CHECK_OK(rig_open(&r, chat_stream, 2, &err), err);
     UM_CHECK_STR(described(&r, &said), "accepted role0 role1");
     send_text(&r, 1, "b");
     send_text(&r, 0, ""); /* a step without news */
@@ -341,15 +340,11 @@ static void a_whole_answer_has_its_choices_in_order(void)
 
 static void an_error_in_a_stream_is_its_last_event(void)
 {
-    um_stream_options options = {.endpoint = UM_ENDPOINT_CHAT,
-                                 .streamed = true,
-                                 .early_headers = true,
-                                 .include_usage = true};
     um_buf said = {0};
     um_err err = {0};
     rig r;
 
-    UM_CHECK_OK(rig_open(&r, options, 2, &err), err);
+    UM_CHECK_OK(rig_open(&r, chat_stream, 2, &err), err);
     send_text(&r, 0, "a");
     send_failure(&r, 1, UM_E_TIMEOUT);
     UM_CHECK(r.exchange.ended);
@@ -401,16 +396,14 @@ static void a_client_that_left_is_never_written_to(void)
 /* Runs a short answer with allocation n failing. True when the failure never came. */
 static bool run_with_failure(bool streamed, long n)
 {
-    um_stream_options options = {.endpoint = UM_ENDPOINT_CHAT,
-                                 .streamed = streamed,
-                                 .early_headers = true,
-                                 .include_usage = true};
+    um_stream_options options = chat_stream;
     um_event first = {.id = 100, .started = true}, last = {.id = 100, .done = true};
     um_err err = {0};
     bool pending;
     um_status status;
     rig r;
 
+    options.streamed = streamed;
     um_buf_text(&first.text, "abc");
     um_mem_fail_after(n);
     status = rig_open(&r, options, 1, &err);
@@ -442,16 +435,14 @@ static void every_failed_allocation_ends_the_answer(void)
 }
 
 static const um_test tests[] = {
-    {"a_stream_says_everything_in_order", a_stream_says_everything_in_order, 0},
-    {"late_headers_wait_for_the_first_step", late_headers_wait_for_the_first_step, 0},
-    {"equal_texts_are_joined_before_a_loop_guard_trips",
-     equal_texts_are_joined_before_a_loop_guard_trips, 0},
-    {"a_slow_reader_gets_all_text_but_fewer_events", a_slow_reader_gets_all_text_but_fewer_events,
-     0},
-    {"a_whole_answer_has_its_choices_in_order", a_whole_answer_has_its_choices_in_order, 0},
-    {"an_error_in_a_stream_is_its_last_event", an_error_in_a_stream_is_its_last_event, 0},
-    {"an_error_before_any_byte_is_a_plain_answer", an_error_before_any_byte_is_a_plain_answer, 0},
-    {"a_client_that_left_is_never_written_to", a_client_that_left_is_never_written_to, 0},
-    {"every_failed_allocation_ends_the_answer", every_failed_allocation_ends_the_answer, 0},
+    UM_TEST(a_stream_says_everything_in_order),
+    UM_TEST(late_headers_wait_for_the_first_step),
+    UM_TEST(equal_texts_are_joined_before_a_loop_guard_trips),
+    UM_TEST(a_slow_reader_gets_all_text_but_fewer_events),
+    UM_TEST(a_whole_answer_has_its_choices_in_order),
+    UM_TEST(an_error_in_a_stream_is_its_last_event),
+    UM_TEST(an_error_before_any_byte_is_a_plain_answer),
+    UM_TEST(a_client_that_left_is_never_written_to),
+    UM_TEST(every_failed_allocation_ends_the_answer),
 };
 UM_TEST_MAIN(tests)

@@ -260,18 +260,16 @@ static void every_allocation_may_fail(void)
 }
 
 static const um_test tests[] = {
-    {"bf16_rounds_to_nearest_even_and_keeps_nan", bf16_rounds_to_nearest_even_and_keeps_nan, 0},
-    {"f16_widens_exactly", f16_widens_exactly, 0},
-    {"widen_reads_every_checkpoint_dtype", widen_reads_every_checkpoint_dtype, 0},
-    {"convert_rounds_once_and_copies_its_own_dtype", convert_rounds_once_and_copies_its_own_dtype,
-     0},
-    {"tensors_own_zeroed_memory_and_views_share_it", tensors_own_zeroed_memory_and_views_share_it,
-     0},
-    {"impossible_sizes_are_out_of_memory", impossible_sizes_are_out_of_memory, 0},
-    {"unknown_names_are_refused", unknown_names_are_refused, 0},
-    {"a_row_of_logits_must_fit_the_tile", a_row_of_logits_must_fit_the_tile, 0},
-    {"ref_has_no_peak", ref_has_no_peak, 0},
-    {"misshapen_weights_are_errors", misshapen_weights_are_errors, 0},
-    {"every_allocation_may_fail", every_allocation_may_fail, 0},
+    UM_TEST(bf16_rounds_to_nearest_even_and_keeps_nan),
+    UM_TEST(f16_widens_exactly),
+    UM_TEST(widen_reads_every_checkpoint_dtype),
+    UM_TEST(convert_rounds_once_and_copies_its_own_dtype),
+    UM_TEST(tensors_own_zeroed_memory_and_views_share_it),
+    UM_TEST(impossible_sizes_are_out_of_memory),
+    UM_TEST(unknown_names_are_refused),
+    UM_TEST(a_row_of_logits_must_fit_the_tile),
+    UM_TEST(ref_has_no_peak),
+    UM_TEST(misshapen_weights_are_errors),
+    UM_TEST(every_allocation_may_fail),
 };
 UM_TEST_MAIN(tests)

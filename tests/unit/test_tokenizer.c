@@ -488,18 +488,6 @@ static const um_document runs = {
                "\xC4\xA0\xC4\xA0 \xC4\xA0\xC4\xA0"},
 };
 
-static void a_mebibyte_of_one_letter_takes_less_than_a_second(void)
-{
-    um_tokenizer *tokenizer = um_document_load(&runs);
-    size_t count = 0;
-    double seconds = encode_seconds(tokenizer, "a", MEBIBYTE, &count);
-
-    UM_CHECK_INT(count, MEBIBYTE / 8);
-    if (!UM_TEST_SANITIZED)
-        UM_CHECK_NEAR(seconds, 0, 1);
-    um_tokenizer_close(tokenizer);
-}
-
 static void a_piece_of_eight_mebibytes_is_encoded(void)
 {
     um_tokenizer *tokenizer = um_document_load(&runs);
@@ -510,15 +498,27 @@ static void a_piece_of_eight_mebibytes_is_encoded(void)
     um_tokenizer_close(tokenizer);
 }
 
+/* Four times the text takes about four times as long, not sixteen times. What else the machine does
+ * can spoil a measurement, so there are a few. */
+static bool grows_linearly(const um_tokenizer *tokenizer, const char *unit, size_t bytes)
+{
+    for (int attempt = 0; attempt < 4; attempt++) {
+        size_t count = 0, count_of_more = 0;
+        double seconds = encode_seconds(tokenizer, unit, bytes, &count);
+
+        if (encode_seconds(tokenizer, unit, 4 * bytes, &count_of_more) < 8 * seconds)
+            return count > 0 && count_of_more > count;
+    }
+    return false;
+}
+
 static void no_repetition_takes_quadratic_time(void)
 {
     /* the last: marks that normalisation must put in order */
-    static const char *const units[] = {" ",   "\n",           " \n",
-                                        "  x", "!\r\n",        "7",
-                                        "'s",  "\t",           "ab",
-                                        "<|",  "\xE3\x80\x80", "\xE1\xA0\x8E",
-                                        "' '", "\r\n ",        "\xCC\xA3\xCC\x81"};
-    const size_t bytes = UM_TEST_SANITIZED ? MEBIBYTE / 8 : MEBIBYTE;
+    static const char *const units[] = {
+        "a",  " ",  "\n", " \n",          "  x",          "!\r\n", "7",     "'s",
+        "\t", "ab", "<|", "\xE3\x80\x80", "\xE1\xA0\x8E", "' '",   "\r\n ", "\xCC\xA3\xCC\x81"};
+    const size_t bytes = UM_TEST_SANITIZED ? MEBIBYTE / 32 : MEBIBYTE / 4;
     um_tokenizer *tokenizers[] = {um_document_load(&runs), NULL, NULL};
     um_document other = runs;
 
@@ -527,14 +527,8 @@ static void no_repetition_takes_quadratic_time(void)
     other.pre_tokenizer = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}";
     tokenizers[2] = um_document_load(&other);
     for (size_t k = 0; k < UM_COUNT_OF(tokenizers); k++) {
-        for (size_t i = 0; i < UM_COUNT_OF(units); i++) {
-            size_t count = 0;
-            double seconds = encode_seconds(tokenizers[k], units[i], bytes, &count);
-
-            UM_CHECK(count > 0);
-            if (!UM_TEST_SANITIZED) /* quadratic would be minutes */
-                UM_CHECK_NEAR(seconds, 0, 2);
-        }
+        for (size_t i = 0; i < UM_COUNT_OF(units); i++)
+            UM_CHECK(grows_linearly(tokenizers[k], units[i], bytes));
         um_tokenizer_close(tokenizers[k]);
     }
 }
@@ -576,32 +570,27 @@ static void a_regex_out_of_its_depth_is_an_error_not_a_crash(void)
     um_tokenizer_close(tokenizer);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(every_byte_has_its_token),
-    TEST(merges_go_by_rank_then_from_the_left),
-    TEST(merges_agree_with_the_definition),
-    TEST(merges_may_be_pairs_and_the_last_of_equal_ones_counts),
-    TEST(ignore_merges_takes_a_whole_piece),
-    TEST(pieces_follow_dreams_regex),
-    TEST(pieces_follow_lladas_regex),
-    TEST(byte_level_alone_has_gpt2s_regex),
-    TEST(text_is_put_in_normal_form_c),
-    TEST(added_tokens_split_the_text_longest_first),
-    TEST(no_text_becomes_a_special_token),
-    TEST(the_post_processor_runs_only_when_asked),
-    TEST(a_text_with_too_many_tokens_leaves_the_ids_alone),
-    TEST(invalid_utf8_is_refused),
-    TEST(decoding_joins_bytes_before_it_reads_them),
-    TEST(threads_share_one_tokenizer),
-    TEST(a_mebibyte_of_one_letter_takes_less_than_a_second),
-    TEST(a_piece_of_eight_mebibytes_is_encoded),
-    TEST(no_repetition_takes_quadratic_time),
-    TEST(a_hopelessly_long_text_is_refused_at_once),
-    TEST(a_regex_out_of_its_depth_is_an_error_not_a_crash),
+    UM_TEST(every_byte_has_its_token),
+    UM_TEST(merges_go_by_rank_then_from_the_left),
+    UM_TEST(merges_agree_with_the_definition),
+    UM_TEST(merges_may_be_pairs_and_the_last_of_equal_ones_counts),
+    UM_TEST(ignore_merges_takes_a_whole_piece),
+    UM_TEST(pieces_follow_dreams_regex),
+    UM_TEST(pieces_follow_lladas_regex),
+    UM_TEST(byte_level_alone_has_gpt2s_regex),
+    UM_TEST(text_is_put_in_normal_form_c),
+    UM_TEST(added_tokens_split_the_text_longest_first),
+    UM_TEST(no_text_becomes_a_special_token),
+    UM_TEST(the_post_processor_runs_only_when_asked),
+    UM_TEST(a_text_with_too_many_tokens_leaves_the_ids_alone),
+    UM_TEST(invalid_utf8_is_refused),
+    UM_TEST(decoding_joins_bytes_before_it_reads_them),
+    UM_TEST(threads_share_one_tokenizer),
+    UM_TEST(a_piece_of_eight_mebibytes_is_encoded),
+    UM_TEST(no_repetition_takes_quadratic_time),
+    UM_TEST(a_hopelessly_long_text_is_refused_at_once),
+    UM_TEST(a_regex_out_of_its_depth_is_an_error_not_a_crash),
 };
 
 UM_TEST_MAIN(tests)

@@ -220,15 +220,13 @@ static void printable_text_is_always_valid(void)
 }
 
 static const um_test tests[] = {
-    {"valid_prefix_agrees_with_arithmetic", valid_prefix_agrees_with_arithmetic, 0},
-    {"complete_prefix_holds_back_only_what_can_be_completed",
-     complete_prefix_holds_back_only_what_can_be_completed, 0},
-    {"complete_prefix_never_splits_a_character", complete_prefix_never_splits_a_character, 0},
-    {"lossy_replaces_maximal_subparts", lossy_replaces_maximal_subparts, 0},
-    {"lossy_output_is_always_valid", lossy_output_is_always_valid, 0},
-    {"printable_text_keeps_characters_and_loses_controls",
-     printable_text_keeps_characters_and_loses_controls, 0},
-    {"printable_text_is_always_valid", printable_text_is_always_valid, 0},
+    UM_TEST(valid_prefix_agrees_with_arithmetic),
+    UM_TEST(complete_prefix_holds_back_only_what_can_be_completed),
+    UM_TEST(complete_prefix_never_splits_a_character),
+    UM_TEST(lossy_replaces_maximal_subparts),
+    UM_TEST(lossy_output_is_always_valid),
+    UM_TEST(printable_text_keeps_characters_and_loses_controls),
+    UM_TEST(printable_text_is_always_valid),
 };
 
 UM_TEST_MAIN(tests)
