@@ -52,8 +52,10 @@ static void open_model(um_tiny_engine *tiny, const um_tiny_engine_options *optio
 
 bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *options)
 {
-    um_backend_options backend = {
-        .name = options->backend, .isa = options->isa, .threads = options->threads};
+    um_backend_options backend = {.name = options->backend,
+                                  .isa = options->isa,
+                                  .threads = options->threads,
+                                  .plugin = options->plugin};
     um_engine_options engine;
     um_err err = {0};
     um_status status;

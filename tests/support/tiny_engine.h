@@ -20,8 +20,9 @@
 #define UM_TINY_RESULTS 64
 
 typedef struct um_tiny_engine_options {
-    const char *backend; /* "ref", "cpu" */
+    const char *backend; /* "ref", "cpu", "cuda" */
     const char *isa;     /* NULL: the best */
+    const char *plugin;  /* cuda only */
     int32_t threads;
     um_precision precision;
     um_tiny_options checkpoint; /* context: 0 is 64 here */
