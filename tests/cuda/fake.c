@@ -7,6 +7,11 @@
 
 enum { KERNELS_MAX = 256 };
 
+const char *fake_plugin(void)
+{
+    return UM_CUDA_FAKE_PLUGIN;
+}
+
 um_backend *fake_open(void)
 {
     um_backend_options options = {.name = "cuda", .plugin = UM_CUDA_FAKE_PLUGIN};

@@ -9,6 +9,8 @@
 
 #include "tests/fakecuda/fakecuda.h"
 
+/* Path of the plugin. */
+const char *fake_plugin(void);
 /* Ends the test with a message when it cannot. Close with um_backend_close. */
 um_backend *fake_open(void);
 

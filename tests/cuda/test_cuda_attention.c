@@ -469,9 +469,9 @@ static const um_test tests[] = {
     {"matches_double", matches_double, 180},
     {"order_of_execution_does_not_show", order_of_execution_does_not_show, 120},
     {"company_does_not_show", company_does_not_show, 120},
-    {"nan_stays_in_its_sequence", nan_stays_in_its_sequence, 0},
-    {"costs_what_the_formula_says", costs_what_the_formula_says, 0},
-    {"list_is_sent_when_it_changes", list_is_sent_when_it_changes, 0},
-    {"failed_launch_is_an_error", failed_launch_is_an_error, 0},
+    UM_TEST(nan_stays_in_its_sequence),
+    UM_TEST(costs_what_the_formula_says),
+    UM_TEST(list_is_sent_when_it_changes),
+    UM_TEST(failed_launch_is_an_error),
 };
 UM_TEST_MAIN(tests)
