@@ -228,6 +228,15 @@ static um_status open_from(um_model *model, um_model_dir *from, const um_model_o
     return build(model, options, &from->list, &source, err);
 }
 
+static um_status create(um_backend *backend, um_model **out, um_err *err)
+{
+    *out = um_mem_zalloc(sizeof(**out));
+    if (!*out)
+        return um_fail(err, UM_E_NOMEM, "no memory for a model");
+    (*out)->backend = backend;
+    return UM_OK;
+}
+
 um_status um_model_open(const char *dir, um_backend *backend, const um_model_options *options,
                         um_model **out, um_err *err)
 {
@@ -238,13 +247,9 @@ um_status um_model_open(const char *dir, um_backend *backend, const um_model_opt
     *out = NULL;
     if (status != UM_OK)
         goto done;
-    model = um_mem_zalloc(sizeof(*model));
-    if (!model) {
-        status = um_fail(err, UM_E_NOMEM, "no memory for a model");
-        goto done;
-    }
-    model->backend = backend;
-    status = open_from(model, &from, options, err);
+    status = create(backend, &model, err);
+    if (status == UM_OK)
+        status = open_from(model, &from, options, err);
     if (status != UM_OK)
         goto done;
     *out = model;
@@ -267,12 +272,9 @@ um_status um_model_open_synthetic(const um_model_config *config, um_backend *bac
     *out = NULL;
     if (status != UM_OK)
         goto done;
-    model = um_mem_zalloc(sizeof(*model));
-    if (!model) {
-        status = um_fail(err, UM_E_NOMEM, "no memory for a model");
+    status = create(backend, &model, err);
+    if (status != UM_OK)
         goto done;
-    }
-    model->backend = backend;
     model->info.family = um_family_at(0); /* for the names only: shapes and ops are the same */
     model->info.config = *config;
     model->info.defaults = model->info.family->defaults;

@@ -76,7 +76,7 @@ static void score(um_model *model, const um_tensor *hidden, float *logits)
     const um_model_config *config = &um_model_get_info(model)->config;
     int64_t rows = hidden->rows, vocab = config->vocab_rows;
     um_score_row *score_rows = um_mem_calloc((size_t)rows, sizeof(*score_rows));
-    um_score_rule rule = {.banned = {-1, -1}, .uncounted = {-1, -1}};
+    um_score_rule rule = {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}};
     um_tensor device_rows, device_rules, tokens, confidences, out;
     um_err err = {0};
     um_score_args args = {.hidden = hidden,
@@ -564,20 +564,17 @@ static void rotary_angles_hold_to_position_4095(void)
 }
 
 static const um_test tests[] = {
-    {"published_logits_of_both_head_layouts", published_logits_of_both_head_layouts, 0},
-    {"published_logits_from_a_layer_split_across_two_shards",
-     published_logits_from_a_layer_split_across_two_shards, 0},
-    {"oracle_gives_the_published_logits", oracle_gives_the_published_logits, 0},
-    {"left_padded_batches_are_ragged_packing", left_padded_batches_are_ragged_packing, 0},
-    {"every_config_variant_equals_the_oracle_in_f32", every_config_variant_equals_the_oracle_in_f32,
-     0},
-    {"bf16_rounds_where_the_contract_says", bf16_rounds_where_the_contract_says, 0},
-    {"half_precision_files_widen_exactly", half_precision_files_widen_exactly, 0},
-    {"precision_follows_the_files_unless_asked", precision_follows_the_files_unless_asked, 0},
-    {"packed_sequences_equal_each_alone_bit_for_bit", packed_sequences_equal_each_alone_bit_for_bit,
-     0},
-    {"wanted_rows_do_not_depend_on_each_other", wanted_rows_do_not_depend_on_each_other, 0},
-    {"synthetic_models_stay_finite", synthetic_models_stay_finite, 0},
-    {"rotary_angles_hold_to_position_4095", rotary_angles_hold_to_position_4095, 0},
+    UM_TEST(published_logits_of_both_head_layouts),
+    UM_TEST(published_logits_from_a_layer_split_across_two_shards),
+    UM_TEST(oracle_gives_the_published_logits),
+    UM_TEST(left_padded_batches_are_ragged_packing),
+    UM_TEST(every_config_variant_equals_the_oracle_in_f32),
+    UM_TEST(bf16_rounds_where_the_contract_says),
+    UM_TEST(half_precision_files_widen_exactly),
+    UM_TEST(precision_follows_the_files_unless_asked),
+    UM_TEST(packed_sequences_equal_each_alone_bit_for_bit),
+    UM_TEST(wanted_rows_do_not_depend_on_each_other),
+    UM_TEST(synthetic_models_stay_finite),
+    UM_TEST(rotary_angles_hold_to_position_4095),
 };
 UM_TEST_MAIN(tests)

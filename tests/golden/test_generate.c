@@ -234,7 +234,7 @@ static void plan_first_canvas(um_plan *plan)
         plan->gather[i] = i;
         plan->conditional[i] = i;
         plan->unconditional[i] = -1;
-        plan->score_rows[i] = (um_score_row){.position = i, .rule = 0};
+        plan->score_rows[i] = (um_score_row){.position = i, .masked = 1}; /* prompt rows count too */
     }
     plan->cu_seqlens[1] = rows;
     plan->row_count = plan->hidden_count = plan->score_count = rows;
@@ -527,19 +527,15 @@ static void a_turn_on_a_real_model_allocates_nothing(void)
     }
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(every_vector_alone),
-    TEST(every_vector_in_shared_steps),
-    TEST(the_first_canvas_has_the_published_confidences),
-    TEST(threshold_and_factor_commit_what_fast_dllm_commits),
-    TEST(a_model_that_predicts_mask_still_ends),
-    TEST(an_empty_prompt_ends_too),
-    TEST(an_early_end_changes_no_text),
-    TEST(running_out_of_memory_for_a_step_is_an_error_without_leaks),
-    TEST(a_turn_on_a_real_model_allocates_nothing),
+    UM_TEST(every_vector_alone),
+    UM_TEST(every_vector_in_shared_steps),
+    UM_TEST(the_first_canvas_has_the_published_confidences),
+    UM_TEST(threshold_and_factor_commit_what_fast_dllm_commits),
+    UM_TEST(a_model_that_predicts_mask_still_ends),
+    UM_TEST(an_empty_prompt_ends_too),
+    UM_TEST(an_early_end_changes_no_text),
+    UM_TEST(running_out_of_memory_for_a_step_is_an_error_without_leaks),
+    UM_TEST(a_turn_on_a_real_model_allocates_nothing),
 };
 UM_TEST_MAIN(tests)

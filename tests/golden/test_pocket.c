@@ -242,7 +242,7 @@ static void some_answers_on_every_instruction_set(void)
 }
 
 static const um_test tests[] = {
-    {"prompts_become_the_ids_that_training_saw", prompts_become_the_ids_that_training_saw, 0},
+    UM_TEST(prompts_become_the_ids_that_training_saw),
     {"every_answer_has_the_tokens_of_the_training_code",
      every_answer_has_the_tokens_of_the_training_code, TEST_SECONDS},
     {"some_answers_on_every_instruction_set", some_answers_on_every_instruction_set, TEST_SECONDS},
