@@ -234,7 +234,8 @@ static void plan_first_canvas(um_plan *plan)
         plan->gather[i] = i;
         plan->conditional[i] = i;
         plan->unconditional[i] = -1;
-        plan->score_rows[i] = (um_score_row){.position = i, .masked = 1}; /* prompt rows count too */
+        plan->score_rows[i] =
+            (um_score_row){.position = i, .masked = 1}; /* prompt rows count too */
     }
     plan->cu_seqlens[1] = rows;
     plan->row_count = plan->hidden_count = plan->score_count = rows;
