@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Builds and runs every test and counts them. Called by scripts/test, which does the set-up.
 
-Stages, cheapest first; a failed stage does not hide the later ones. Each writes its log to
-build/logs/; the end of a failing log is shown. The last line is "N passed, N failed, N skipped".
+Two stages run at a time (see Lanes), for half of them mostly wait. A failed stage does not hide the
+others. Each writes its log to build/logs/; the end of a failing log is shown. The last line is
+"N passed, N failed, N skipped".
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as xml
 
@@ -17,61 +20,97 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "logs"
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FUZZ_SECONDS = 10
+STAGE_SECONDS = 1800  # guards against a hang
 TAIL_LINES = 60
 # The README's commands are about the release build.
 SERVER_TESTS = ("tests/server", "--ignore=tests/server/test_readme.py")
 
 
 class Totals:
-    """What was run so far, and which stages failed."""
+    """What was run so far, and which stages failed. Both lanes add to it."""
 
     def __init__(self):
+        self.lock = threading.Lock()
         self.passed = self.failed = self.skipped = 0
+        self.cpu_seconds = 0
         self.faults = []
 
-    def add(self, stage, passed, failed, skipped, log, seconds):
-        self.passed += passed
-        self.failed += failed
-        self.skipped += skipped
-        mark = "ok  " if failed == 0 else "FAIL"
-        print(f"{mark} {stage:<34} {passed:>5} passed {failed:>3} failed {skipped:>3} skipped"
-              f"  {seconds:6.1f} s", flush=True)
-        if failed:
-            self.faults.append(stage)
-            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-            print("\n".join("     | " + line for line in lines[-TAIL_LINES:]), flush=True)
+    def add(self, work, passed, failed, skipped):
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += skipped
+            self.cpu_seconds += work.cpu_seconds
+            mark = "ok  " if failed == 0 else "FAIL"
+            print(f"{mark} {work.stage:<24} {passed:>5} passed {failed:>3} failed {skipped:>3} skipped"
+                  f" {time.monotonic() - work.start:6.1f} s {work.cpu_seconds:6.1f} s CPU", flush=True)
+            if failed:
+                self.faults.append(work.stage)
+                log = work.log.read_text(errors="replace") if work.log.exists() else ""
+                print("\n".join("     | " + line for line in log.splitlines()[-TAIL_LINES:]), flush=True)
 
 
-def run(command, log, env=None, timeout=1800):
-    """Runs a command into a log file; its exit status, or 124 when it overran."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as out:
-        try:
-            return subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
-                                  stdin=subprocess.DEVNULL, timeout=timeout,
-                                  env={**os.environ, **(env or {})}).returncode
-        except subprocess.TimeoutExpired:
-            return 124
+class Lanes:
+    """Runs stages two at a time, in the order given. A stage that needs a build stands behind it,
+    waits for it, and is left out when it failed."""
+
+    def __init__(self, totals):
+        self.totals = totals
+        self.pool = concurrent.futures.ThreadPoolExecutor(2)
+        self.stages = []
+
+    def add(self, stage, *arguments, needs=None):
+        self.stages.append(self.pool.submit(self.run, needs, stage, *arguments))
+        return self.stages[-1]
+
+    def run(self, needs, stage, *arguments):
+        if needs is None or needs.result():
+            return stage(self.totals, *arguments)
+        return False
+
+    def wait(self):
+        concurrent.futures.wait(self.stages)
+        for stage in self.stages:
+            stage.result()  # raises what went wrong in this script itself
 
 
-def single(totals, stage, command, skip_status=None):
-    """A check that is one test: passes when it exits with 0."""
-    log, start = LOGS / f"{stage.replace(' ', '-')}.log", time.monotonic()
-    status = run(command, log)
-    skipped = int(status == skip_status)
-    totals.add(stage, int(status == 0), int(status != 0 and not skipped), skipped, log,
-               time.monotonic() - start)
+class Work:
+    """The commands of one stage, into one log file."""
+
+    def __init__(self, stage):
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self.stage, self.log = stage, LOGS / f"{stage.replace(' ', '-')}.log"
+        self.report = self.log.with_suffix(".xml")
+        self.report.unlink(missing_ok=True)
+        self.log.unlink(missing_ok=True)
+        self.start, self.cpu_seconds = time.monotonic(), 0
+
+    def run(self, command, env=None):
+        """The command's exit status; it is killed when it overruns."""
+        with open(self.log, "ab") as out:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                                       stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+        overrun = threading.Timer(STAGE_SECONDS, process.kill)
+        overrun.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        overrun.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.cpu_seconds += usage.ru_utime + usage.ru_stime
+        return process.returncode
+
+
+def single(totals, stage, command):
+    """A check that is one test: passes when it exits with 0. True when it passed."""
+    work = Work(stage)
+    passed = work.run(command) == 0
+    totals.add(work, int(passed), int(not passed), 0)
+    return passed
 
 
 def build(totals, preset):
     """Configures and builds a preset; counted as one test. True when it worked."""
-    log, start = LOGS / f"build-{preset}.log", time.monotonic()
-    status = run(["cmake", "--preset", preset], log)
-    if status == 0:
-        status = run(["cmake", "--build", f"build/{preset}"], log)
-    totals.add(f"build {preset}", int(status == 0), int(status != 0), 0, log,
-               time.monotonic() - start)
-    return status == 0
+    return single(totals, f"build {preset}",
+                  ["sh", "-c", f"cmake --preset {preset} && cmake --build --preset {preset}"])
 
 
 def ctest_counts(report):
@@ -86,6 +125,13 @@ def ctest_counts(report):
     return passed, failed, skipped
 
 
+def pytest_counts(report):
+    suite = xml.parse(report).getroot().find("testsuite")
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    skipped = int(suite.get("skipped"))
+    return int(suite.get("tests")) - failed - skipped, failed, skipped
+
+
 def sanitizer_env():
     return {
         "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
@@ -95,30 +141,19 @@ def sanitizer_env():
 
 
 def ctest(totals, preset, *arguments):
-    stage = f"C tests {preset}"
-    log, report, start = LOGS / f"ctest-{preset}.log", LOGS / f"ctest-{preset}.xml", time.monotonic()
-    report.unlink(missing_ok=True)
-    run(["ctest", "--test-dir", f"build/{preset}", "--output-junit", str(report), "-j2",
-         "--output-on-failure", "--test-output-size-passed", "1000000", *arguments],
-        log, sanitizer_env())
-    counts = ctest_counts(report) if report.exists() else (0, 1, 0)
-    totals.add(stage, *counts, log, time.monotonic() - start)
+    work = Work(f"C tests {preset}")
+    work.run(["ctest", "--test-dir", f"build/{preset}", "--output-junit", str(work.report), "-j2",
+              "--output-on-failure", "--test-output-size-passed", "1000000", *arguments],
+             sanitizer_env())
+    totals.add(work, *(ctest_counts(work.report) if work.report.exists() else (0, 1, 0)))
 
 
 def pytest(totals, preset, *arguments):
-    stage = f"Python tests {preset}"
-    log, report, start = LOGS / f"pytest-{preset}.log", LOGS / f"pytest-{preset}.xml", time.monotonic()
-    report.unlink(missing_ok=True)
-    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=300",
-         f"--junitxml={report}", *arguments], log,
-        {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1"})
-    counts = (0, 1, 0)
-    if report.exists():
-        suite = xml.parse(report).getroot().find("testsuite")
-        failed = int(suite.get("failures")) + int(suite.get("errors"))
-        skipped = int(suite.get("skipped"))
-        counts = (int(suite.get("tests")) - failed - skipped, failed, skipped)
-    totals.add(stage, *counts, log, time.monotonic() - start)
+    work = Work(f"Python tests {preset}")
+    work.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=300",
+              f"--junitxml={work.report}", *arguments],
+             {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1"})
+    totals.add(work, *(pytest_counts(work.report) if work.report.exists() else (0, 1, 0)))
 
 
 def fuzz(totals, seconds):
@@ -135,44 +170,53 @@ def fuzz(totals, seconds):
                 "-max_len=65536", f"-artifact_prefix={work}/", str(work), str(corpus)])
 
 
-def static(totals):
-    single(totals, "include check", [sys.executable, "scripts/check_includes.py"])
-    single(totals, "tidy check", [sys.executable, "scripts/tidy.py"])
-
-
 def clang_tidy(totals, preset):
     single(totals, "clang-tidy", [sys.executable, "scripts/clang_tidy.py", f"build/{preset}"])
 
 
-def quick(totals):
-    static(totals)
-    if build(totals, "release"):
-        ctest(totals, "release")
-        pytest(totals, "release", "tests")
+# ---- what runs, in which order: stages that wait a lot beside stages that compute ----------------
 
 
-def everything(totals, fuzz_seconds):
-    quick(totals)
-    if build(totals, "asan"):
-        clang_tidy(totals, "asan")
-        ctest(totals, "asan")
-        pytest(totals, "asan", *SERVER_TESTS)
-    if build(totals, "tsan"):
-        ctest(totals, "tsan", "-L", "threads")
-        pytest(totals, "tsan", *SERVER_TESTS)
-    if build(totals, "fuzz"):
-        fuzz(totals, fuzz_seconds)
+def static(lanes):
+    lanes.add(single, "include check", [sys.executable, "scripts/check_includes.py"])
+    lanes.add(single, "tidy check", [sys.executable, "scripts/tidy.py"])
 
 
-def deep(totals):
+def release_tests(lanes, release):
+    """All there are. A part that only the release build has belongs here."""
+    lanes.add(pytest, "release", "tests", needs=release)
+    lanes.add(ctest, "release", needs=release)
+
+
+def quick(lanes):
+    static(lanes)
+    release_tests(lanes, lanes.add(build, "release"))
+
+
+def everything(lanes, fuzz_seconds):
+    static(lanes)
+    release, asan = lanes.add(build, "release"), lanes.add(build, "asan")
+    release_tests(lanes, release)
+    lanes.add(ctest, "asan", needs=asan)
+    tsan = lanes.add(build, "tsan")
+    lanes.add(pytest, "asan", *SERVER_TESTS, needs=asan)
+    lanes.add(clang_tidy, "asan", needs=asan)
+    lanes.add(pytest, "tsan", *SERVER_TESTS, needs=tsan)
+    fuzzers = lanes.add(build, "fuzz")
+    lanes.add(ctest, "tsan", "-L", "threads", needs=tsan)
+    lanes.add(fuzz, fuzz_seconds, needs=fuzzers)
+
+
+def deep(lanes):
     """The matrix on this machine, then in fresh Debian roots."""
-    everything(totals, FUZZ_SECONDS * 6)
+    everything(lanes, FUZZ_SECONDS * 6)
     for preset in ("clang", "debug"):
-        if build(totals, preset):
-            ctest(totals, preset)
-            pytest(totals, preset, *SERVER_TESTS)
+        built = lanes.add(build, preset)
+        lanes.add(pytest, preset, *SERVER_TESTS, needs=built)
+        lanes.add(ctest, preset, needs=built)
+    lanes.wait()
     for release in ("bookworm", "trixie"):
-        single(totals, f"Debian {release}", ["bash", "scripts/test_in_debian", release])
+        single(lanes.totals, f"Debian {release}", ["bash", "scripts/test_in_debian", release])
 
 
 def main():
@@ -182,13 +226,15 @@ def main():
     parser.add_argument("--fuzz-seconds", type=int, default=FUZZ_SECONDS, help="time for each target")
     options = parser.parse_args()
     totals, start = Totals(), time.monotonic()
+    lanes = Lanes(totals)
     if options.quick:
-        quick(totals)
+        quick(lanes)
     elif options.deep:
-        deep(totals)
+        deep(lanes)
     else:
-        everything(totals, options.fuzz_seconds)
-    print(f"{time.monotonic() - start:.0f} s in all; logs in build/logs")
+        everything(lanes, options.fuzz_seconds)
+    lanes.wait()
+    print(f"{time.monotonic() - start:.0f} s in all, {totals.cpu_seconds:.0f} s CPU; logs in build/logs")
     if totals.faults:
         print("failed: " + ", ".join(totals.faults))
     print(f"{totals.passed} passed, {totals.failed} failed, {totals.skipped} skipped")
