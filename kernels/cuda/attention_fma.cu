@@ -184,32 +184,84 @@ __device__ __forceinline__ float lanes_sum(float value)
     return value;
 }
 
+/* The largest score of each row so far; over the whole row when it is complete. */
+__device__ __forceinline__ void find_largest(const float (&scores)[ROWS][KEYS / LANES],
+                                             float (&max)[ROWS], bool complete)
+{
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+        for (int j = 0; j < KEYS / LANES; j++)
+            max[i] = fmaxf(max[i], scores[i][j]);
+        if (complete)
+            max[i] = lanes_max(max[i]);
+    }
+}
+
+/* The thread's rows, divided by their sums, into the output, or as they are into a part. */
+template <typename T>
+__device__ __forceinline__ void
+store(const float (&out)[ROWS][WIDTH / LANES], const float (&shift)[ROWS], const float (&sum)[ROWS],
+      const umi_attention_job &job, const umi_attention_item &item, int head, int col, int cols)
+{
+    const int lane = static_cast<int>(threadIdx.x % LANES);
+    const int row = static_cast<int>(threadIdx.x / LANES) * ROWS;
+
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        const int p = row + i;
+        const int64_t part = (int64_t{item.part} * job.kv_heads + head) * TILE + p;
+        T *to = static_cast<T *>(job.out) +
+                (int64_t{item.first} + item.row + p / job.group) * job.out_stride +
+                (int64_t{head} * job.group + p % job.group) * job.head_dim + col;
+
+        if (p >= item.rows * job.group)
+            continue;
+        if (item.part >= 0 && lane == 0)
+            reinterpret_cast<float2 *>(job.scales)[part] = make_float2(shift[i], sum[i]);
+#pragma unroll
+        for (int j = 0; j < WIDTH / LANES; j++) {
+            const int c = lane + j * LANES;
+
+            if (c < cols && item.part < 0)
+                to[c] = device::narrow<T>(out[i][j] / sum[i]);
+            else if (c < cols)
+                job.sums[part * WIDTH + c] = out[i][j];
+        }
+    }
+}
+
+template <typename T>
+__device__ __forceinline__ Source<T> find_source(const umi_attention_job &job,
+                                                 const umi_attention_item &item, int head)
+{
+    const int64_t row = item.first + item.row, key = item.first + item.key;
+
+    return {static_cast<const T *>(job.q) + row * job.q_stride +
+                int64_t{head} * job.group * job.head_dim,
+            static_cast<const T *>(job.k) + key * job.k_stride + int64_t{head} * job.head_dim,
+            static_cast<const T *>(job.v) + key * job.v_stride + int64_t{head} * job.head_dim,
+            job.q_stride,
+            job.k_stride,
+            job.v_stride,
+            job.group,
+            item.rows * job.group,
+            item.keys,
+            job.head_dim};
+}
+
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 2)
     attend_fma(const __grid_constant__ umi_attention_job job)
 {
     static_assert(WIDTH <= THREADS, "a row of V is loaded at once");
     __shared__ __align__(16) Buffers buffers;
-    const int lane = static_cast<int>(threadIdx.x % LANES);
-    const int row = static_cast<int>(threadIdx.x / LANES) * ROWS;
-    const int head = static_cast<int>(blockIdx.x) % job.kv_heads, dim = job.head_dim;
+    const int head = static_cast<int>(blockIdx.x) % job.kv_heads;
     const umi_attention_item item = job.items[static_cast<int>(blockIdx.x) / job.kv_heads];
-    const int tiles = (item.keys + KEYS - 1) / KEYS;
-    const int col = static_cast<int>(blockIdx.y) * WIDTH;
-    const int cols = dim - col < WIDTH ? dim - col : WIDTH;
-    const int64_t q_row = item.first + item.row, k_row = item.first + item.key;
+    const Source<T> from = find_source<T>(job, item, head);
+    const int tiles = (item.keys + KEYS - 1) / KEYS, col = static_cast<int>(blockIdx.y) * WIDTH;
+    const int cols = from.dim - col < WIDTH ? from.dim - col : WIDTH;
     const float unit = job.scale * 1.44269504f; /* e^x = 2^(x log2(e)) */
-    const Source<T> from = {
-        static_cast<const T *>(job.q) + q_row * job.q_stride + int64_t{head} * job.group * dim,
-        static_cast<const T *>(job.k) + k_row * job.k_stride + int64_t{head} * dim,
-        static_cast<const T *>(job.v) + k_row * job.v_stride + int64_t{head} * dim,
-        job.q_stride,
-        job.k_stride,
-        job.v_stride,
-        job.group,
-        item.rows * job.group,
-        item.keys,
-        dim};
     float scores[ROWS][KEYS / LANES], out[ROWS][WIDTH / LANES], max[ROWS], sum[ROWS];
 
 #pragma unroll
@@ -221,54 +273,24 @@ __global__ void __launch_bounds__(THREADS, 2)
             out[i][j] = 0;
     }
     for (int u = 0; u < 2 * tiles; u++) {
-        const int tile = u < tiles ? u : 2 * tiles - 1 - u;
+        const int key = (u < tiles ? u : 2 * tiles - 1 - u) * KEYS;
 
         /* At the turn the scores of the last tile are still there. */
         if (u != tiles)
-            score<T>(scores, buffers, from, tile * KEYS);
-        if (u < tiles) {
-#pragma unroll
-            for (int i = 0; i < ROWS; i++)
-#pragma unroll
-                for (int j = 0; j < KEYS / LANES; j++)
-                    max[i] = fmaxf(max[i], scores[i][j]);
-            if (u == tiles - 1)
-#pragma unroll
-                for (int i = 0; i < ROWS; i++)
-                    max[i] = lanes_max(max[i]);
-        } else {
+            score<T>(scores, buffers, from, key);
+        if (u < tiles)
+            find_largest(scores, max, u == tiles - 1);
+        else {
             weigh<T>(scores, unit, max, sum, buffers);
-            add_values<T>(out, buffers, from, tile * KEYS, col, cols);
+            add_values<T>(out, buffers, from, key, col, cols);
         }
     }
-#pragma unroll
-    for (int i = 0; i < ROWS; i++)
-        sum[i] = lanes_sum(sum[i]);
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
-        const int p = row + i;
-
-        if (p >= from.count)
-            continue;
-        if (item.part < 0) {
-            T *to = static_cast<T *>(job.out) + (q_row + p / job.group) * job.out_stride +
-                    (int64_t{head} * job.group + p % job.group) * dim + col;
-
-#pragma unroll
-            for (int j = 0; j < WIDTH / LANES; j++)
-                if (lane + j * LANES < cols)
-                    to[lane + j * LANES] = device::narrow<T>(out[i][j] / sum[i]);
-        } else {
-            const int64_t part = (int64_t{item.part} * job.kv_heads + head) * TILE + p;
-
-            if (lane == 0)
-                reinterpret_cast<float2 *>(job.scales)[part] = make_float2(max[i] * unit, sum[i]);
-#pragma unroll
-            for (int j = 0; j < WIDTH / LANES; j++)
-                if (lane + j * LANES < cols)
-                    job.sums[part * WIDTH + lane + j * LANES] = out[i][j];
-        }
+        sum[i] = lanes_sum(sum[i]);
+        max[i] *= unit;
     }
+    store<T>(out, max, sum, job, item, head, col, cols);
 }
 
 template <typename T> cudaError_t launch(const umi_attention_job *job, cudaStream_t stream)

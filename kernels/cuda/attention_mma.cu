@@ -143,13 +143,42 @@ __device__ __forceinline__ float quad_sum(float value)
     return value + __shfl_xor_sync(FULL_MASK, value, 2);
 }
 
-/* The warp's rows, divided by their sums, through its 16 rows of `stage` into `out`: 16 bytes a
- * lane. `to` is the tile's first row in `out`; `count` its packed rows. */
+/* What a block works on. */
+struct Work {
+    const bf16 *q, *k, *v; /* the tile's first row of Q; the range's first key */
+    int head, group;
+    int count; /* packed rows */
+    int keys;
+    int tiles; /* of keys */
+};
+
+template <int DIM>
+__device__ __forceinline__ Work find_work(const umi_attention_job &job,
+                                          const umi_attention_item &item)
+{
+    const int head = static_cast<int>(blockIdx.x) % job.kv_heads;
+    const int64_t row = item.first + item.row, key = item.first + item.key;
+
+    return {static_cast<const bf16 *>(job.q) + row * job.q_stride + int64_t{head} * job.group * DIM,
+            static_cast<const bf16 *>(job.k) + key * job.k_stride + head * DIM,
+            static_cast<const bf16 *>(job.v) + key * job.v_stride + head * DIM,
+            head,
+            job.group,
+            item.rows * job.group,
+            item.keys,
+            (item.keys + KEYS - 1) / KEYS};
+}
+
+/* The warp's rows, divided by their sums, through its 16 rows of `stage` into the tensor, whose row
+ * `first` is the tile's first: 16 bytes a lane. */
 template <int DIM>
 __device__ __forceinline__ void store(const float (&out)[DIM / 8][4], const float (&sum)[2],
-                                      char *stage, bf16 *to, int stride, int group, int count)
+                                      char *stage, const umi_attention_job &job, const Work &work,
+                                      int64_t first)
 {
     const unsigned warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    bf16 *to = static_cast<bf16 *>(job.out) + first * job.out_stride +
+               int64_t{work.head} * work.group * DIM;
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -168,8 +197,9 @@ __device__ __forceinline__ void store(const float (&out)[DIM / 8][4], const floa
         unsigned row = warp * WARP_ROWS + at / (DIM / CHUNK), chunk = at % (DIM / CHUNK);
         int p = static_cast<int>(row);
 
-        if (p < count)
-            *reinterpret_cast<uint4 *>(to + packed_at<DIM>(p, group, stride) + chunk * CHUNK) =
+        if (p < work.count)
+            *reinterpret_cast<uint4 *>(to + packed_at<DIM>(p, work.group, job.out_stride) +
+                                       chunk * CHUNK) =
                 *reinterpret_cast<const uint4 *>(stage + place<DIM>(row, chunk));
     }
 }
@@ -177,16 +207,19 @@ __device__ __forceinline__ void store(const float (&out)[DIM / 8][4], const floa
 /* The warp's rows as a part: not divided, with the maximum and the sum of each row. */
 template <int DIM>
 __device__ __forceinline__ void store_part(const float (&out)[DIM / 8][4], const float (&shift)[2],
-                                           const float (&sum)[2], float *sums, float2 *scales,
-                                           int count)
+                                           const float (&sum)[2], const umi_attention_job &job,
+                                           const Work &work, int part)
 {
     const unsigned warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const int64_t first = (int64_t{part} * job.kv_heads + work.head) * TILE;
+    float *sums = job.sums + first * UMI_ATTENTION_PART_WIDTH;
+    float2 *scales = reinterpret_cast<float2 *>(job.scales) + first;
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = static_cast<int>(warp * WARP_ROWS + half * 8 + lane / 4);
 
-        if (row >= count)
+        if (row >= work.count)
             continue;
         if (lane % 4 == 0)
             scales[row] = make_float2(shift[half], sum[half]);
@@ -198,51 +231,59 @@ __device__ __forceinline__ void store_part(const float (&out)[DIM / 8][4], const
     }
 }
 
+/*
+ * Step u works on the buffers u % 2: on tile u in the first pass, then from the last tile back. At
+ * the turn, step `tiles`, the scores of the last tile are still there and K is not needed.
+ */
+template <int DIM>
+__device__ __forceinline__ void fetch_step(char *shared, const umi_attention_job &job,
+                                           const Work &work, int u)
+{
+    const int tile = u < work.tiles ? u : 2 * work.tiles - 1 - u, key = tile * KEYS;
+    char *keys = shared + u % 2 * TILE_BYTES<DIM>, *values = keys + 2 * TILE_BYTES<DIM>;
+
+    if (u != work.tiles)
+        fetch<DIM>(keys, work.k + int64_t{key} * job.k_stride, job.k_stride, 1, work.keys - key);
+    if (u >= work.tiles)
+        fetch<DIM>(values, work.v + int64_t{key} * job.v_stride, job.v_stride, 1, work.keys - key);
+    ptx::copy_async_commit();
+}
+
+/* shift = the largest score of each of the lane's two rows so far. */
+__device__ __forceinline__ void find_largest(const float (&scores)[KEYS / 8][4], float (&shift)[2])
+{
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            shift[e / 2] = fmaxf(shift[e / 2], scores[n][e]);
+}
+
 template <int DIM>
 __global__ void __launch_bounds__(THREADS, DIM == 64 ? 4 : 2)
     attend_mma(const __grid_constant__ umi_attention_job job)
 {
-    extern __shared__ __align__(128) char shared[];
-    constexpr int BYTES = TILE_BYTES<DIM>;
-    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    const int head = static_cast<int>(blockIdx.x) % job.kv_heads, group = job.group;
+    extern __shared__ __align__(128) char shared[]; /* K, K, V, V */
     const umi_attention_item item = job.items[static_cast<int>(blockIdx.x) / job.kv_heads];
-    const int count = item.rows * group, tiles = (item.keys + KEYS - 1) / KEYS;
-    const int64_t q_row = item.first + item.row, k_row = item.first + item.key;
-    const bf16 *q_from = static_cast<const bf16 *>(job.q) + q_row * job.q_stride +
-                         static_cast<int64_t>(head) * group * DIM;
-    const bf16 *k_from = static_cast<const bf16 *>(job.k) + k_row * job.k_stride + head * DIM;
-    const bf16 *v_from = static_cast<const bf16 *>(job.v) + k_row * job.v_stride + head * DIM;
+    const Work work = find_work<DIM>(job, item);
+    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const float unit = job.scale * 1.44269504f; /* e^x = 2^(x log2(e)) */
-    char *const keys = shared, *const values = shared + 2 * BYTES;
-    /* free until step tiles + 1 is fetched, and Q is in registers by then */
-    char *const queries = values + (tiles + 1) % 2 * BYTES;
+    /* A buffer of V that is first needed at step tiles + 1, when Q is in registers. */
+    char *const queries = shared + (2 + (work.tiles + 1) % 2) * TILE_BYTES<DIM>;
     uint32_t q[DIM / 16][4];
     float scores[KEYS / 8][4], out[DIM / 8][4];
     float shift[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-
-    /* Step u works on the buffers u % 2: tile u in the first pass, then back from the last. At the
-     * turn the scores of the last tile are still there and K is not needed. */
-    auto fetch_step = [&](int u) {
-        int tile = u < tiles ? u : 2 * tiles - 1 - u, left = item.keys - tile * KEYS;
-
-        if (u != tiles)
-            fetch<DIM>(keys + u % 2 * BYTES, k_from + int64_t{tile} * KEYS * job.k_stride,
-                       job.k_stride, 1, left);
-        if (u >= tiles)
-            fetch<DIM>(values + u % 2 * BYTES, v_from + int64_t{tile} * KEYS * job.v_stride,
-                       job.v_stride, 1, left);
-        ptx::copy_async_commit();
-    };
 
 #pragma unroll
     for (int n = 0; n < DIM / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++)
             out[n][e] = 0;
-    fetch<DIM>(queries, q_from, job.q_stride, group, count);
-    fetch_step(0);
-    for (int u = 0; u < 2 * tiles; u++) {
+    fetch<DIM>(queries, work.q, job.q_stride, work.group, work.count);
+    fetch_step<DIM>(shared, job, work, 0);
+    for (int u = 0; u < 2 * work.tiles; u++) {
+        const char *keys = shared + u % 2 * TILE_BYTES<DIM>, *values = keys + 2 * TILE_BYTES<DIM>;
+
         ptx::copy_async_wait<0>();
         __syncthreads();
         if (u == 0)
@@ -250,42 +291,31 @@ __global__ void __launch_bounds__(THREADS, DIM == 64 ? 4 : 2)
             for (int d = 0; d < DIM / 16; d++)
                 ptx::load_matrices(
                     q[d], queries + place<DIM>(warp * WARP_ROWS + lane % 16, d * 2 + lane / 16));
-        if (u + 1 < 2 * tiles)
-            fetch_step(u + 1);
-        if (u != tiles)
-            score<DIM>(scores, q, keys + u % 2 * BYTES, lane);
-        if (u < tiles) {
-            if (u == tiles - 1 && item.keys % KEYS)
-                mask(scores, item.keys % KEYS, lane);
+        if (u + 1 < 2 * work.tiles)
+            fetch_step<DIM>(shared, job, work, u + 1);
+        if (u != work.tiles)
+            score<DIM>(scores, q, keys, lane);
+        if (u == work.tiles - 1 && work.keys % KEYS)
+            mask(scores, work.keys % KEYS, lane);
+        if (u < work.tiles)
+            find_largest(scores, shift);
+        if (u == work.tiles - 1)
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-                    shift[e / 2] = fmaxf(shift[e / 2], scores[n][e]);
-            if (u == tiles - 1)
-#pragma unroll
-                for (int half = 0; half < 2; half++)
-                    shift[half] = quad_max(shift[half]) * unit;
-        } else {
+            for (int half = 0; half < 2; half++)
+                shift[half] = quad_max(shift[half]) * unit;
+        if (u >= work.tiles) {
             weigh(scores, unit, shift, sum);
-            add_values<DIM>(out, scores, values + u % 2 * BYTES, lane);
+            add_values<DIM>(out, scores, values, lane);
         }
     }
 #pragma unroll
     for (int half = 0; half < 2; half++)
         sum[half] = quad_sum(sum[half]);
-    if (item.part < 0) {
-        bf16 *to = static_cast<bf16 *>(job.out) + q_row * job.out_stride +
-                   static_cast<int64_t>(head) * group * DIM;
-
-        /* The last step reads the odd buffers. */
-        store<DIM>(out, sum, keys, to, job.out_stride, group, count);
-    } else {
-        int64_t row = (static_cast<int64_t>(item.part) * job.kv_heads + head) * TILE;
-
-        store_part<DIM>(out, shift, sum, job.sums + row * UMI_ATTENTION_PART_WIDTH,
-                        reinterpret_cast<float2 *>(job.scales) + row, count);
-    }
+    /* The last step reads the odd buffers, so that of K is free. */
+    if (item.part < 0)
+        store<DIM>(out, sum, shared, job, work, item.first + item.row);
+    else
+        store_part<DIM>(out, shift, sum, job, work, item.part);
 }
 
 template <int DIM> cudaError_t prepare()
