@@ -169,23 +169,15 @@ static float entropy_term(const distribution *d, int64_t v)
     return w * logf(w + 1e-10f);
 }
 
-/* Two levels, because one float32 running sum over 100,000 ids would lose a long tail of small
- * terms: each is below half a unit in the last place of the sum. */
-#define SUM_BLOCK 256
-
+/* In double, because a float32 running sum over 100,000 ids would lose a long tail of small terms:
+ * each is below half a unit in the last place of the sum. */
 static float sum_up(const distribution *d, float (*term)(const distribution *d, int64_t v))
 {
-    float sum = 0;
+    double sum = 0;
 
-    for (int64_t begin = 0; begin < d->vocab; begin += SUM_BLOCK) {
-        int64_t end = begin + SUM_BLOCK < d->vocab ? begin + SUM_BLOCK : d->vocab;
-        float block = 0;
-
-        for (int64_t v = begin; v < end; v++)
-            block += term(d, v);
-        sum += block;
-    }
-    return sum;
+    for (int64_t v = 0; v < d->vocab; v++)
+        sum += (double)term(d, v);
+    return (float)sum;
 }
 
 static distribution make_distribution(const float *logits, int64_t vocab, float temperature,

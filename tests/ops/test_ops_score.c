@@ -360,8 +360,8 @@ static void check_scored_row(const float *logits, int64_t vocab, const um_score_
         expected = exp((double)logits[winner < 0 ? 0 : winner] - max) / sum;
     error = fabs((double)confidence - expected);
     um_test_count();
-    /* float32 sum of up to 126,464 terms: observed 8.3e-7 of the value (ref), 4.2e-7 (cpu) */
-    if (token != (winner < 0 ? 0 : winner) || !(error <= 1.5e-6 * expected))
+    /* a sum of up to 126,464 float32 terms: observed 4.2e-7 of the value (cpu) */
+    if (token != (winner < 0 ? 0 : winner) || !(error <= 1e-6 * expected))
         um_test_fail(__FILE__, __LINE__, "%s: token %d confidence %.9g, expected %lld and %.9g",
                      label, (int)token, (double)confidence, (long long)winner, expected);
     if (expected > 0)
