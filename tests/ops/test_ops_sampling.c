@@ -707,12 +707,11 @@ static const um_test tests[] = {
      120},
     {"every_filter_and_confidence_at_real_vocabularies",
      every_filter_and_confidence_at_real_vocabularies, 120},
-    {"edits_come_first_and_stay_with_their_rule", edits_come_first_and_stay_with_their_rule, 0},
-    {"dream_confidences", dream_confidences, 0},
-    {"dream_confidence_is_of_the_scaled_logits", dream_confidence_is_of_the_scaled_logits, 0},
-    {"a_mass_of_exactly_top_p_keeps_the_next_id", a_mass_of_exactly_top_p_keeps_the_next_id, 0},
-    {"ties_stay_with_top_k_but_not_those_that_top_p_cut",
-     ties_stay_with_top_k_but_not_those_that_top_p_cut, 0},
-    {"draws_follow_the_filtered_softmax", draws_follow_the_filtered_softmax, 0},
+    UM_TEST(edits_come_first_and_stay_with_their_rule),
+    UM_TEST(dream_confidences),
+    UM_TEST(dream_confidence_is_of_the_scaled_logits),
+    UM_TEST(a_mass_of_exactly_top_p_keeps_the_next_id),
+    UM_TEST(ties_stay_with_top_k_but_not_those_that_top_p_cut),
+    UM_TEST(draws_follow_the_filtered_softmax),
 };
 UM_TEST_MAIN(tests)

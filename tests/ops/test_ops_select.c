@@ -1,11 +1,13 @@
 /*
- * Which scored rows are committed: the tables of Fast-dLLM, ties, what lies outside every rule, and
- * thousands of random cases against a naive selection written from the published code.
+ * Which scored rows are committed: the tables of Fast-dLLM, ties, what lies outside every rule,
+ * thousands of random cases against a naive selection written from the published code, DiffuLLaMA's
+ * competition, and the distribution of what is drawn.
  */
+#include "core/base/rng.h"
 #include "tests/ops/ops_fixture.h"
 
 #define SELECT_ROWS 200
-#define SELECT_RULES 4
+#define SELECT_RULES 40
 
 /* Positions of the rows, deliberately not their indices. */
 static int32_t position_of(int32_t row)
@@ -18,9 +20,10 @@ typedef struct selection {
     int32_t counts[SELECT_RULES];
 } selection;
 
-/* Entries that no rule writes keep all-ones bytes. */
-static void run_select(um_backend *backend, const float *confidences, int32_t rows,
-                       const um_select_rule *rules, int32_t rule_count, selection *out)
+/* `masked` NULL: all are. Entries that no rule writes keep all-ones bytes. */
+static void run_select(um_backend *backend, const float *confidences, const bool *masked,
+                       int32_t rows, const um_select_rule *rules, int32_t rule_count,
+                       selection *out)
 {
     int32_t tokens[SELECT_ROWS] = {0};
     um_score_row score_rows[SELECT_ROWS] = {{0}};
@@ -40,7 +43,8 @@ static void run_select(um_backend *backend, const float *confidences, int32_t ro
 
     for (int32_t r = 0; r < rows; r++) {
         tokens[r] = 1000 + r;
-        score_rows[r] = (um_score_row){.position = position_of(r), .rule = -1, .masked = 1};
+        score_rows[r] =
+            (um_score_row){.position = position_of(r), .rule = -1, .masked = !masked || masked[r]};
     }
     token_row = ops_vector(backend, UM_I32, rows, tokens);
     row_array = ops_structs(backend, rows, score_rows);
@@ -93,7 +97,7 @@ static void expect(const ops_backends *backends, const float *confidences, um_se
     for (int b = 0; b < backends->count; b++) {
         selection got;
 
-        run_select(backends->at[b], confidences, rule.rows, &rule, 1, &got);
+        run_select(backends->at[b], confidences, NULL, rule.rows, &rule, 1, &got);
         um_test_count();
         if (!selected(&got, &rule, 0, confidences, marks))
             um_test_fail(file, line, "%s: not '%s' but %d commits", backends->label[b], wanted,
@@ -224,7 +228,7 @@ static void sequences_do_not_mix(void)
     for (int b = 0; b < backends.count; b++) {
         selection got;
 
-        run_select(backends.at[b], w, 8, rules, 3, &got);
+        run_select(backends.at[b], w, NULL, 8, rules, 3, &got);
         UM_CHECK(selected(&got, &rules[0], 0, w, first));
         UM_CHECK(selected(&got, &rules[1], 1, w, second));
         UM_CHECK_INT(got.counts[2], 0);
@@ -299,7 +303,7 @@ static void random_case(const ops_backends *backends, uint32_t seed)
     for (int b = 0; b < backends->count; b++) {
         selection got;
 
-        run_select(backends->at[b], w, rule.rows, &rule, 1, &got);
+        run_select(backends->at[b], w, NULL, rule.rows, &rule, 1, &got);
         um_test_count();
         if (!selected(&got, &rule, 0, w, wanted))
             um_test_fail(__FILE__, __LINE__, "%s: seed %u: %d commits, expected %d",
@@ -317,6 +321,219 @@ static void random_cases_match_the_published_loop(void)
     ops_close(&backends);
 }
 
+/* ---- competition -------------------------------------------------------------------------------- */
+
+/* HKUNLP/DiffuLLaMA trainer.py, generate_samples: the cutoff is the (count+1)-th smallest score, and
+ * what is still masked and not below it is revealed. Without a sort: a score is not below it when at
+ * least count + 1 scores are no larger. */
+static bool naive_competes(const float *w, int32_t rows, int32_t count, float score)
+{
+    int32_t no_larger = 0;
+
+    for (int32_t i = 0; i < rows; i++)
+        no_larger += w[i] <= score;
+    return no_larger > count;
+}
+
+/* 75 positions in 50 steps, new scores in each: revealed ones go on competing, so that some steps
+ * reveal many and some none. The number that stays behind is the published float32 product. */
+static void competing_reveals_what_diffullama_reveals(void)
+{
+    enum { N = 75, STEPS = 50 };
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++) {
+        bool masked[N], wanted[N];
+        int32_t left = N, idle = 0;
+
+        memset(masked, true, sizeof(masked));
+        for (int32_t t = STEPS - 1; t >= 1; t--) {
+            float share = (float)t / STEPS, w[N];
+            um_select_rule rule = {.rows = N,
+                                   .kind = UM_SELECT_COMPETING,
+                                   .count = (int32_t)((float)N * share),
+                                   .sequence = 3};
+            selection got;
+
+            for (int32_t i = 0; i < N; i++)
+                w[i] = -6 + 5 * ops_uniform(81, (uint32_t)(t * N + i));
+            for (int32_t i = 0; i < N; i++)
+                wanted[i] = masked[i] && naive_competes(w, N, rule.count, w[i]);
+            run_select(backends.at[b], w, masked, N, &rule, 1, &got);
+            UM_CHECK(selected(&got, &rule, 0, w, wanted));
+            for (int32_t i = 0; i < N; i++)
+                masked[i] = masked[i] && !wanted[i];
+            left -= got.counts[0];
+            idle += got.counts[0] == 0;
+            if (t == 42)
+                UM_CHECK_INT(rule.count, 62); /* 75 * 42 / 50 is 63 */
+        }
+        UM_CHECK(idle > 0); /* or the case would show no competition */
+        UM_CHECK(left <= 1);
+    }
+    ops_close(&backends);
+}
+
+static void competing_at_its_ends(void)
+{
+    static const float w[] = {0.5f, NAN, 0.5f, -1, 0.9f, 0.5f};
+    static const bool masked[] = {true, true, false, true, true, true};
+    static const struct {
+        int32_t count;
+        const char *wanted;
+    } cases[] = {
+        {0, "xx-xxx"}, /* even NaN, the least of all */
+        {1, "x--xxx"}, {2, "x---xx"}, {3, "x---xx"},   {4, "x---xx"}, /* ties pass together */
+        {5, "----x-"}, {6, "------"}, {100, "------"},
+    };
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++)
+        for (size_t c = 0; c < UM_COUNT_OF(cases); c++) {
+            um_select_rule rule = {
+                .rows = 6, .kind = UM_SELECT_COMPETING, .count = cases[c].count, .sequence = 3};
+            bool wanted[6];
+            selection got;
+
+            for (int i = 0; i < 6; i++)
+                wanted[i] = cases[c].wanted[i] == 'x';
+            run_select(backends.at[b], w, masked, 6, &rule, 1, &got);
+            UM_CHECK(selected(&got, &rule, 0, w, wanted));
+        }
+    ops_close(&backends);
+}
+
+/* ---- draws -------------------------------------------------------------------------------------- */
+
+/* Each row by its own draw, whatever its confidence, and at the right rate. */
+static void independent_rows_are_drawn_at_their_rate(void)
+{
+    static const float rates[] = {0, 0.02f, 0.5f, 0.93f, 1};
+    float w[SELECT_ROWS];
+    ops_backends backends;
+
+    for (int32_t i = 0; i < SELECT_ROWS; i++)
+        w[i] = i % 3 ? 0.1f : NAN;
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++)
+        for (size_t r = 0; r < UM_COUNT_OF(rates); r++) {
+            double drawn = 0, n = 100.0 * SELECT_ROWS, p = (double)rates[r];
+
+            for (uint32_t step = 0; step < 100; step++) {
+                um_select_rule rule = {.seed = 0x100000002u,
+                                       .step = step,
+                                       .choice = 4,
+                                       .rows = SELECT_ROWS,
+                                       .kind = UM_SELECT_INDEPENDENT,
+                                       .threshold = rates[r],
+                                       .sequence = 3};
+                bool wanted[SELECT_ROWS];
+                selection got;
+
+                for (int32_t i = 0; i < SELECT_ROWS; i++) {
+                    uint32_t words[4];
+
+                    um_philox(rule.seed, step, (uint32_t)position_of(i), UM_DRAW_COMMIT, 4, words);
+                    wanted[i] = um_uniform(words[0]) < rates[r];
+                }
+                run_select(backends.at[b], w, NULL, SELECT_ROWS, &rule, 1, &got);
+                UM_CHECK(selected(&got, &rule, 0, w, wanted));
+                drawn += got.counts[0];
+            }
+            UM_CHECK_NEAR(drawn, n * p, 4 * sqrt(n * p * (1 - p))); /* 4 standard deviations */
+        }
+    ops_close(&backends);
+}
+
+/* Dream's alg_temp: two of five without replacement by softmax(w / T). Chi-square over the ten pairs
+ * of 20,000 draws, 9 degrees of freedom; 33.7 has a probability of 1e-4, and the draws are fixed. */
+static void a_temperature_draws_without_replacement(void)
+{
+    static const float w[5] = {-0.2f, -1.1f, -0.6f, -3, -0.9f};
+    enum { SEQUENCES = SELECT_ROWS / 5 };
+    double weights[5], total = 0;
+    float confidences[SELECT_ROWS];
+    ops_backends backends;
+
+    _Static_assert(SEQUENCES <= SELECT_RULES, "a rule for each sequence");
+    for (int i = 0; i < 5; i++)
+        total += weights[i] = exp((double)w[i] / 0.7);
+    for (int i = 0; i < SELECT_ROWS; i++)
+        confidences[i] = w[i % 5];
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++) {
+        double counts[5][5] = {{0}}, chi_square = 0;
+
+        for (uint32_t step = 0; step < 500; step++) {
+            um_select_rule rules[SEQUENCES];
+            selection got;
+
+            for (int32_t s = 0; s < SEQUENCES; s++)
+                rules[s] = (um_select_rule){.seed = 19,
+                                            .step = step,
+                                            .first = 5 * s,
+                                            .rows = 5,
+                                            .kind = UM_SELECT_COUNT,
+                                            .count = 2,
+                                            .order_temperature = 0.7f};
+            run_select(backends.at[b], confidences, NULL, SELECT_ROWS, rules, SEQUENCES, &got);
+            for (int32_t s = 0; s < SEQUENCES; s++) {
+                const um_commit *pair = &got.commits[5 * s];
+
+                UM_CHECK_INT(got.counts[s], 2);
+                counts[(pair[0].token - 1000) % 5][(pair[1].token - 1000) % 5]++;
+            }
+        }
+        for (int i = 0; i < 5; i++)
+            for (int j = i + 1; j < 5; j++) {
+                double a = weights[i] / total, c = weights[j] / total;
+                double expected = 500 * SEQUENCES * (a * c / (1 - a) + c * a / (1 - c));
+
+                chi_square += (counts[i][j] - expected) * (counts[i][j] - expected) / expected;
+            }
+        UM_CHECK_NEAR(chi_square, 0, 33.7);
+    }
+    ops_close(&backends);
+}
+
+/* The order is that of w / T + noise, with the noise of its own counter; a NaN stays last. */
+static void a_temperature_orders_by_noisy_confidence(void)
+{
+    enum { N = 40 };
+    ops_backends backends;
+
+    ops_open(&backends, 0, 64);
+    for (int b = 0; b < backends.count; b++)
+        for (uint32_t seed = 0; seed < 50; seed++) {
+            um_select_rule rule = {.seed = seed,
+                                   .step = 7,
+                                   .choice = 1,
+                                   .rows = N,
+                                   .kind = UM_SELECT_COUNT,
+                                   .count = (int32_t)(seed % N),
+                                   .order_temperature = seed % 2 ? 0.25f : 4.0f,
+                                   .sequence = 3};
+            float w[N], keys[N];
+            bool wanted[N];
+            selection got;
+
+            for (int32_t i = 0; i < N; i++) {
+                uint32_t words[4];
+
+                w[i] = i == 5 ? NAN : ops_uniform(seed, (uint32_t)i);
+                um_philox(seed, 7, (uint32_t)position_of(i), UM_DRAW_RANK, 1, words);
+                keys[i] = i == 5 ? -INFINITY : w[i] / rule.order_temperature + um_gumbel(words[0]);
+            }
+            for (int32_t i = 0; i < N; i++)
+                wanted[i] = rank_of(keys, N, i) <= rule.count;
+            run_select(backends.at[b], w, NULL, N, &rule, 1, &got);
+            UM_CHECK(selected(&got, &rule, 0, w, wanted));
+        }
+    ops_close(&backends);
+}
+
 static const um_test tests[] = {
     UM_TEST(fast_dllm_table),
     UM_TEST(quota_takes_the_most_confident),
@@ -324,5 +541,10 @@ static const um_test tests[] = {
     UM_TEST(minimum_holds_for_every_kind),
     UM_TEST(sequences_do_not_mix),
     UM_TEST(random_cases_match_the_published_loop),
+    UM_TEST(competing_reveals_what_diffullama_reveals),
+    UM_TEST(competing_at_its_ends),
+    UM_TEST(independent_rows_are_drawn_at_their_rate),
+    UM_TEST(a_temperature_draws_without_replacement),
+    UM_TEST(a_temperature_orders_by_noisy_confidence),
 };
 UM_TEST_MAIN(tests)
