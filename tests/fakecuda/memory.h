@@ -27,8 +27,8 @@ struct Allocation {
     MemoryKind kind = MemoryKind::device;
     std::string name; /* of a variable; empty for cudaMalloc */
 
-    /* One stamp per 4-byte word: who wrote and read it last (ptx_check.cpp). Zeroed, made at the
-     * first access by a kernel; nullptr before. */
+    /* One stamp per 2 bytes: which block wrote and read them last (ptx_check.cpp). Zeroed, made at
+     * the first access by a kernel; nullptr before. */
     uint32_t *writers = nullptr;
     uint32_t *readers = nullptr;
 
@@ -61,6 +61,8 @@ class MemoryTable
     {
         return generation_;
     }
+    /* Empties all stamps, when their numbers start again. */
+    void forget_stamps();
     const std::map<uint64_t, Allocation> &all() const
     {
         return allocations_;
