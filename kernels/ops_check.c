@@ -135,7 +135,7 @@ void umi_check_linear(const um_backend *backend, const um_linear_args *args)
 
     UM_ASSERT(x->dtype == weight->dtype);
     UM_ASSERT(is_compute_dtype(out->dtype));
-    UM_ASSERT(!args->accumulate || (out->dtype == UM_F32 && weight->kind != UM_WEIGHT_ACTIVATED));
+    UM_ASSERT(!args->accumulate || (out->dtype == UM_F32 && weight->kind == UM_WEIGHT_PLAIN));
     UM_ASSERT(x->data != out->data);
     check_matrix(x, out->rows, weight->in);
     check_matrix(out, out->rows, weight->out);

@@ -15,6 +15,9 @@ static const um_backend_options variants[] = {
     {.name = "cpu", .isa = "avx512", .threads = 2},
     {.name = "cpu", .isa = "avx512bf16", .threads = 1},
     {.name = "cpu", .isa = "avx512bf16", .threads = 2},
+#ifdef UM_CUDA_FAKE_PLUGIN
+    {.name = "cuda", .plugin = UM_CUDA_FAKE_PLUGIN, .batch_invariant = true},
+#endif
 };
 
 void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
@@ -38,8 +41,7 @@ void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
             continue;
         }
         UM_CHECK_OK(status, err);
-        if (um_backend_is_host(backend))
-            UM_CHECK(um_backend_is_batch_invariant(backend));
+        UM_CHECK(um_backend_is_batch_invariant(backend));
         UM_CHECK_OK(um_backend_reserve(backend, &limits, &err), err);
         snprintf(backends->label[backends->count], sizeof(backends->label[0]), "%s/%d",
                  um_backend_name(backend), (int)options.threads);

@@ -26,7 +26,7 @@ static const linear_mode linear_modes[] = {
     {UM_WEIGHT_PLAIN, 0, UM_BF16, UM_BF16, UM_F16, 4, true, false, OPS_PADDED},
     {UM_WEIGHT_GATED, UM_ACT_SILU, UM_F32, UM_F32, UM_F32, 2, false, false, OPS_TIGHT},
     {UM_WEIGHT_GATED, UM_ACT_GELU, UM_F32, UM_F32, UM_BF16, 2, true, false, OPS_PADDED},
-    {UM_WEIGHT_GATED, UM_ACT_RELU, UM_F32, UM_F32, UM_F32, 2, true, true, OPS_TIGHT},
+    {UM_WEIGHT_GATED, UM_ACT_RELU, UM_F32, UM_F32, UM_F32, 2, true, false, OPS_TIGHT},
     {UM_WEIGHT_GATED, UM_ACT_SILU, UM_BF16, UM_BF16, UM_BF16, 2, false, false, OPS_TIGHT},
     {UM_WEIGHT_GATED, UM_ACT_GELU, UM_BF16, UM_BF16, UM_F32, 2, true, false, OPS_PADDED},
     {UM_WEIGHT_GATED, UM_ACT_RELU, UM_BF16, UM_F32, UM_BF16, 2, false, false, OPS_TIGHT},
