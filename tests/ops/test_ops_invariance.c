@@ -5,7 +5,7 @@
  * compared byte by byte.
  */
 #include "core/base/mem.h"
-#include "tests/ops/ops_fixture.h"
+#include "tests/ops/score_fixture.h"
 
 #define SUBJECT_ROWS 300
 #define RANGES 30
@@ -168,7 +168,7 @@ static void linear_rows_do_not_depend_on_the_batch(void)
     check_everywhere(make_linear, UM_COUNT_OF(linear_variants), "linear");
 }
 
-/* ---- rmsnorm -------------------------------------------------------------------------------- */
+/* ---- norms ---------------------------------------------------------------------------------- */
 
 static void run_rmsnorm(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
@@ -181,22 +181,37 @@ static void run_rmsnorm(const subject *s, int64_t first, int64_t rows, ops_matri
     ops_download(out, "rmsnorm");
 }
 
-static void make_rmsnorm(subject *s, um_backend *backend, int32_t variant)
+static void run_layernorm(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
+{
+    const um_tensor *all = &s->inputs[0].view;
+    um_tensor x = um_tensor_view(all, first, rows, 0, all->cols);
+    um_layernorm_args args = {.x = &x,
+                              .gain = &s->inputs[1].view,
+                              .bias = &s->inputs[1].view,
+                              .eps = 1e-5f,
+                              .out = &out->view};
+    um_err err = {0};
+
+    UM_CHECK_OK(um_op_layernorm(s->backend, &args, &err), err);
+    ops_download(out, "layernorm");
+}
+
+static void make_norm(subject *s, um_backend *backend, int32_t variant)
 {
     s->inputs[0] = ops_make(backend, UM_F32, SUBJECT_ROWS, 131, OPS_TIGHT);
     s->inputs[1] = ops_make(backend, UM_F32, 1, 131, OPS_TIGHT);
     ops_fill(&s->inputs[0], 63, 2.0f);
     ops_fill(&s->inputs[1], 64, 1.0f);
-    s->run = run_rmsnorm;
-    s->out_dtype = variant ? UM_BF16 : UM_F32;
+    s->run = variant < 2 ? run_rmsnorm : run_layernorm;
+    s->out_dtype = variant % 2 ? UM_BF16 : UM_F32;
     s->out_cols = 131;
     s->units = row_units();
     s->unit_count = SUBJECT_ROWS;
 }
 
-static void rmsnorm_rows_do_not_depend_on_the_batch(void)
+static void normed_rows_do_not_depend_on_the_batch(void)
 {
-    check_everywhere(make_rmsnorm, 2, "rmsnorm");
+    check_everywhere(make_norm, 4, "norm");
 }
 
 /* ---- attention ------------------------------------------------------------------------------ */
@@ -261,51 +276,72 @@ static void attention_does_not_depend_on_other_sequences(void)
 
 #define SCORE_VOCAB 1003
 
-/* out: column 0 the token, column 1 the confidence. */
+#define SCORE_ALTERNATIVES 4
+#define SCORE_COLS (2 + 2 * SCORE_ALTERNATIVES)
+
+static const um_score_rule score_rules[] = {
+    {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}},
+    {.top_p = 1, .seed = 9, .temperature = 1, .banned = {3, -1}, .uncounted = {-1, -1}},
+    {.top_p = 1,
+     .seed = 8,
+     .step = 4,
+     .temperature = 0.3f,
+     .confidence = UM_CONFIDENCE_LOGPROB,
+     .banned = {-1, -1},
+     .uncounted = {4, 5}},
+    {.top_p = 0.9f,
+     .seed = 7,
+     .temperature = 0.8f,
+     .confidence = UM_CONFIDENCE_ENTROPY,
+     .filtered = 1,
+     .banned = {-1, -1},
+     .uncounted = {-1, -1},
+     .edit_count = 2},
+    {.top_p = 0.95f,
+     .top_k = 20,
+     .min_p = 0.01f,
+     .seed = 6,
+     .temperature = 2,
+     .confidence = UM_CONFIDENCE_MARGIN,
+     .filtered = 1,
+     .banned = {7, -1},
+     .uncounted = {-1, -1},
+     .first_edit = 1,
+     .edit_count = 2},
+};
+static const um_logit_edit score_edits[] = {{.token = 17, .bias = 3, .repetition = 1},
+                                            {.token = 18, .bias = 0, .repetition = 1.3f},
+                                            {.token = 19, .bias = -INFINITY, .repetition = 1}};
+
+/* out: the token, the confidence, then the alternatives. */
 static void run_score(const subject *s, int64_t first, int64_t rows, ops_matrix *out)
 {
-    static const um_score_rule rules[] = {
-        {.top_p = 1, .banned = {-1, -1}, .uncounted = {-1, -1}},
-        {.top_p = 1, .seed = 9, .temperature = 1, .banned = {3, -1}, .uncounted = {-1, -1}},
-        {.top_p = 1,
-         .seed = 8,
-         .step = 4,
-         .temperature = 0.3f,
-         .banned = {-1, -1},
-         .uncounted = {4, 5}},
-    };
-    const um_tensor *all = &s->inputs[0].view;
-    um_tensor hidden = um_tensor_view(all, first, rows, 0, all->cols);
+    static scored got;
     um_score_row score_rows[SUBJECT_ROWS] = {{0}};
-    ops_matrix row_array, rule_array = ops_structs(s->backend, UM_COUNT_OF(rules), rules);
-    ops_matrix tokens = ops_make(s->backend, UM_I32, 1, rows, OPS_TIGHT);
-    ops_matrix confidences = ops_make(s->backend, UM_F32, 1, rows, OPS_TIGHT);
-    um_score_args args = {.hidden = &hidden,
-                          .head = s->weight,
-                          .scale = 1,
-                          .vocab = SCORE_VOCAB,
-                          .score_rows = &row_array.view,
-                          .rules = &rule_array.view,
-                          .rule_count = UM_COUNT_OF(rules),
-                          .tokens = &tokens.view,
-                          .confidences = &confidences.view};
-    um_err err = {0};
+    const um_tensor *all = &s->inputs[0].view;
+    score_call call = {.hidden = um_tensor_view(all, first, rows, 0, all->cols),
+                       .head = s->weight,
+                       .scale = 1,
+                       .vocab = SCORE_VOCAB,
+                       .rows = score_rows,
+                       .rules = score_rules,
+                       .rule_count = UM_COUNT_OF(score_rules),
+                       .edits = score_edits,
+                       .edit_count = UM_COUNT_OF(score_edits),
+                       .alternative_count = SCORE_ALTERNATIVES};
 
     for (int64_t r = 0; r < rows; r++)
-        score_rows[r] =
-            (um_score_row){.position = (int32_t)(first + r) % 50, .rule = (int32_t)(first + r) % 3};
-    row_array = ops_structs(s->backend, rows, score_rows);
-    UM_CHECK_OK(um_op_score(s->backend, &args, &err), err);
-    ops_download(&tokens, "tokens");
-    ops_download(&confidences, "confidences");
+        score_rows[r] = (um_score_row){.position = (int32_t)(first + r) % 50,
+                                       .rule = (int32_t)((first + r) % call.rule_count)};
+    score_run(s->backend, &call, &got);
     for (int64_t r = 0; r < rows; r++) {
-        ops_set(&out->host, r, 0, (float)um_i32_row(&tokens.host, 0)[r]);
-        ops_set(&out->host, r, 1, um_f32_row(&confidences.host, 0)[r]);
+        ops_set(&out->host, r, 0, (float)got.tokens[r]);
+        ops_set(&out->host, r, 1, got.confidences[r]);
+        for (int64_t i = 0; i < SCORE_ALTERNATIVES; i++) {
+            ops_set(&out->host, r, 2 + 2 * i, (float)got.alternatives[r][i].token);
+            ops_set(&out->host, r, 3 + 2 * i, got.alternatives[r][i].logprob);
+        }
     }
-    ops_free(&confidences);
-    ops_free(&tokens);
-    ops_free(&rule_array);
-    ops_free(&row_array);
 }
 
 static void make_score(subject *s, um_backend *backend, int32_t variant)
@@ -321,7 +357,7 @@ static void make_score(subject *s, um_backend *backend, int32_t variant)
     UM_CHECK_OK(um_weight_create(backend, &spec, &s->weight, &err), err);
     s->run = run_score;
     s->out_dtype = UM_F32;
-    s->out_cols = 2;
+    s->out_cols = SCORE_COLS;
     s->units = row_units();
     s->unit_count = SUBJECT_ROWS;
 }
@@ -347,7 +383,7 @@ static void scores_do_not_depend_on_the_tile(void)
                 subject s = {.backend = backends[t].at[b], .variant = variant};
 
                 make_score(&s, s.backend, variant);
-                out[t] = ops_make(s.backend, UM_F32, SUBJECT_ROWS, 2, OPS_TIGHT);
+                out[t] = ops_make(s.backend, UM_F32, SUBJECT_ROWS, SCORE_COLS, OPS_TIGHT);
                 s.run(&s, 0, SUBJECT_ROWS, &out[t]);
                 for (int64_t r = 0; r < SUBJECT_ROWS; r++)
                     UM_CHECK(ops_same_row(&out[0].host, r, &out[t].host, r));
@@ -362,7 +398,7 @@ static void scores_do_not_depend_on_the_tile(void)
 
 static const um_test tests[] = {
     {"linear_rows_do_not_depend_on_the_batch", linear_rows_do_not_depend_on_the_batch, 120},
-    UM_TEST(rmsnorm_rows_do_not_depend_on_the_batch),
+    UM_TEST(normed_rows_do_not_depend_on_the_batch),
     {"attention_does_not_depend_on_other_sequences", attention_does_not_depend_on_other_sequences,
      120},
     {"scores_do_not_depend_on_the_batch", scores_do_not_depend_on_the_batch, 120},
