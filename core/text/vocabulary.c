@@ -80,25 +80,25 @@ static int byte_of_piece(const char *text, size_t length)
     return hex_value(text[3]) * 16 + hex_value(text[4]);
 }
 
-/* Puts what an entry stands for into the pool, behind its text. Where that is the text itself, as
- * for an added token of a byte-level tokenizer, nothing is added. */
-static void append_bytes(um_tokenizer *tokenizer, umi_token *token, bool ordinary, const char *text,
-                         size_t length)
+/* Puts what a text stands for into the pool as the bytes of `token`. In a byte-level vocabulary an
+ * added token, and an entry outside the alphabet, stands for its text as it is. */
+static void spell(um_tokenizer *tokenizer, umi_token *token, bool ordinary, const char *text,
+                  size_t length)
 {
     um_buf *pool = &tokenizer->pool;
     size_t at = pool->length;
     int byte = tokenizer->byte_level ? -1 : byte_of_piece(text, length);
 
-    if (tokenizer->byte_level) {
-        if (!ordinary || !append_alphabet(pool, text, length))
-            return;
-    } else if (byte >= 0) {
+    if (byte >= 0)
         um_buf_char(pool, (char)byte);
-    } else {
+    else if (!tokenizer->byte_level)
         umi_replace_append(pool, &tokenizer->mark, &tokenizer->blank, text, length);
-    }
+    else if (!ordinary || !append_alphabet(pool, text, length))
+        um_buf_append(pool, text, length);
     token->bytes_at = (uint32_t)at;
     token->bytes_length = (uint32_t)(pool->length - at);
+    if (token->bytes_length > tokenizer->token_bytes_max)
+        tokenizer->token_bytes_max = token->bytes_length;
 }
 
 /* ---- entries ---- */
@@ -157,14 +157,12 @@ static um_status enter(um_tokenizer *tokenizer, bool ordinary, const char *where
         return um_fail_field(err, UM_E_FORMAT, where, "%s: id %d is used twice (\"%.*s\")", where,
                              id, length < 64 ? (int)length : 64, text);
     token->present = true;
-    token->text_at = token->bytes_at = (uint32_t)pool->length;
-    token->text_length = token->bytes_length = (uint32_t)length;
+    token->text_at = (uint32_t)pool->length;
+    token->text_length = (uint32_t)length;
     um_buf_append(pool, text, length);
-    append_bytes(tokenizer, token, ordinary, text, length);
+    spell(tokenizer, token, ordinary, text, length);
     if (um_buf_failed(pool))
         return umi_vocab_no_memory(err);
-    if (token->bytes_length > tokenizer->token_bytes_max)
-        tokenizer->token_bytes_max = token->bytes_length;
     *umi_tokenizer_slot(tokenizer, text, length) = (uint32_t)id + 1;
     return UM_OK;
 }
@@ -197,12 +195,18 @@ static um_status keep_added(um_tokenizer *tokenizer, const char *text, size_t le
     umi_added *added = normalized ? &tokenizer->added_normalized : &tokenizer->added_raw;
     umi_added_entry *entry = &added->entries[added->count];
     um_buf buffers[2] = {{0}, {0}};
+    const char *plain = text;
     um_status status = UM_OK;
 
     UM_ASSERT(added->count < added->capacity);
-    /* The reference looks for these in the normalised text, so it normalises them too. */
+    /* The reference looks for these in the normalised text, so it normalises them too, and takes
+     * what it found for their text. */
     if (normalized)
         status = umi_normalize(&tokenizer->normalizer, buffers, &text, &length, err);
+    if (status == UM_OK && text != plain)
+        spell(tokenizer, &tokenizer->tokens[id], false, text, length);
+    if (status == UM_OK && um_buf_failed(&tokenizer->pool))
+        status = umi_vocab_no_memory(err);
     if (status == UM_OK) {
         *entry =
             (umi_added_entry){.text = um_mem_strndup(text, length), .length = length, .id = id};

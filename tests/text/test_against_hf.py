@@ -1,13 +1,10 @@
 """The C tokenizer against Hugging Face `tokenizers`: the same ids and the same text, on real large
-vocabularies and on small ones made to reach every option that we accept.
-
-Run as a program, it prints the speed of both on the same text in the same run."""
+vocabularies and on small ones made to reach every option that we accept; and the speed of both on
+the same text in the same run, printed."""
 import copy
 import json
-import os
 import pathlib
 import random
-import sys
 import tempfile
 import time
 
@@ -34,11 +31,12 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Tr
 
 
 class Pair:
-    """The same tokenizer.json on both sides."""
+    """The same tokenizer.json on both sides, or on ours another directory that says the same."""
 
-    def __init__(self, directory, document):
+    def __init__(self, directory, document, ours=None):
         self.document = document
-        self.ours = tc.Client(tc.write_tokenizer(directory, document))
+        written = tc.write_tokenizer(directory, document)
+        self.ours = tc.Client(ours or written)
         self.theirs = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
     def their_ids(self, texts, parse_special, post_process=False):
@@ -67,10 +65,22 @@ def directory():
         yield pathlib.Path(path)
 
 
-@pytest.fixture(scope="module", params=["qwen3", "gpt2"])
+REAL = {
+    "qwen3": lambda path: Pair(path, tc.qwen3_json()),
+    "gpt2": lambda path: Pair(path, tc.gpt2_json()),
+    "llama2": lambda path: Pair(path, tc.llama2_json()),
+    "qwen3 vocab.json + merges.txt":
+        lambda path: Pair(path, tc.qwen3_json(), tc.write_qwen3_pair(path / "pair")),
+    "gpt2 encoder.json + vocab.bpe":
+        lambda path: Pair(path, tc.gpt2_json(), tc.write_gpt2_pair(path / "pair")),
+    "llama2 tokenizer.model":
+        lambda path: Pair(path, tc.llama2_json(), tc.write_model(path / "model", tc.llama2_model())),
+}
+
+
+@pytest.fixture(scope="module", params=REAL)
 def real(request, directory):
-    document = tc.qwen3_json() if request.param == "qwen3" else tc.gpt2_json()
-    return Pair(directory / request.param, document)
+    return REAL[request.param](directory / request.param)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +114,9 @@ def added(document, *entries):
 
 # ---- real vocabularies ----
 
-def test_12000_strings_have_the_same_ids_and_text(real):
-    texts = text_samples.texts(1, 12000)
-    assert len(set(texts)) >= 10000
+def test_20000_strings_have_the_same_ids_and_text(real):
+    texts = text_samples.texts(1, 20000)
+    assert len(set(texts)) >= 18000
     rows = real.check(texts)
     real.check_decode(rows, skip_special=False)
     real.check_decode(rows, skip_special=True)
@@ -141,17 +151,31 @@ def test_spelled_special_tokens_stay_text(real, directory):
 def test_any_ids_decode_to_the_same_text(real):
     """Tokens in an order that no text has: broken UTF-8 everywhere."""
     rng = random.Random(3)
-    size = len(real.document["model"]["vocab"])
-    bits = [i for t, i in real.document["model"]["vocab"].items() if len(t) <= 2 and ord(t[0]) > 126]
-    rows = [[rng.randrange(size) if rng.random() < 0.4 else rng.choice(bits)
+    vocab = real.document["model"]["vocab"]
+    bits = [i for t, i in vocab.items() if len(t) <= 2 and ord(t[0]) > 126 or t.startswith("<0x")]
+    rows = [[rng.randrange(len(vocab)) if rng.random() < 0.4 else rng.choice(bits)
              for _ in range(rng.randint(1, 24))] for _ in range(5000)]
+    texts = real.ours.decode(rows)
+    assert sum("\ufffd" in text for text in texts) > 1000
+    if real.document["model"]["byte_fallback"]:
+        # where the bytes are no UTF-8, tokenizers gives more U+FFFD: one for every byte of the run
+        pieces = {i: t for t, i in vocab.items()}
+        assert texts == [spelled(pieces, row) for row in rows]
+        rows = [row for row, text in zip(rows, texts) if "\ufffd" not in text]
+        assert len(rows) > 500
     real.check_decode(rows, skip_special=False)
-    assert sum("\ufffd" in text for text in real.ours.decode(rows)) > 1000
+
+
+def spelled(pieces, row):
+    """Text of SentencePiece ids by its definition."""
+    out = b"".join(bytes([int(pieces[i][3:5], 16)]) if pieces[i].startswith("<0x")
+                   else pieces[i].replace("\u2581", " ").encode() for i in row)
+    return out.decode(errors="replace").removeprefix(" ")
 
 
 def test_long_runs_have_the_same_ids(real):
     size = 1 << 16
-    runs = ["a", " ", "\n", " \n", "  x", "!?", "7", "\u3000", "🙂", "e\u0301", "\u0323\u0301", "<|", "中",
+    runs = ["a", " ", "\u2581", "\n", " \n", "  x", "!?", "7", "\u3000", "🙂", "e\u0301", "\u0323\u0301", "<|", "中",
             "'s", "\r\n", "\t", "\u180e"]
     real.check([run * (size // len(run)) for run in runs])
 
@@ -297,25 +321,26 @@ def test_every_code_point_has_the_same_normal_form(directory):
     pair.check(texts)
 
 
-# ---- speed, on request ----
+# ---- speed ----
 
-def main():
-    text, letter = text_samples.mixed(1 << 20), "a" * (1 << 20)
-    with tempfile.TemporaryDirectory() as path:
-        for name, document in (("qwen3", tc.qwen3_json()), ("gpt2", tc.gpt2_json())):
-            pair = Pair(pathlib.Path(path) / name, document)
-            pair.theirs.encode_special_tokens = True
-            for what, sample in (("1 MB mixed", text), ("1 MiB of one letter", letter)):
-                start = time.perf_counter()
-                pair.theirs.encode(sample, add_special_tokens=False)
-                theirs = time.perf_counter() - start
-                runs = pair.ours.ask([("e", 0, sample.encode())] * 3)
-                ours = min(run.nanoseconds for run in runs) / 1e9
-                print(f"{name:6} {what:20} ours {ours * 1e3:7.1f} ms   tokenizers {theirs * 1e3:7.1f} ms"
-                      f"   {theirs / ours:.1f}x")
+SPEED = {"1 MB mixed": lambda: text_samples.mixed(1 << 20), "1 MiB of one letter": lambda: "a" * (1 << 20),
+         "1 MiB of blanks": lambda: " " * (1 << 20), "1 MiB of U+2581": lambda: "\u2581" * ((1 << 20) // 3)}
 
 
-if __name__ == "__main__":
-    if not os.environ.get("UM_NODE_MODULES"):
-        sys.exit("set UM_NODE_MODULES to the node_modules that scripts/test installs")
-    main()
+def test_speed_beside_the_reference(real, capsys, request):
+    """Same text, same run, one thread each. On ordinary text we were 14 to 36 times as fast; that we
+    are not slower is asserted with a wide margin, the rest is for reading."""
+    real.theirs.encode_special_tokens = True
+    for what, make in SPEED.items():
+        sample = make()
+        start = time.perf_counter()
+        expected = real.theirs.encode(sample, add_special_tokens=False).ids
+        theirs = time.perf_counter() - start
+        runs = real.ours.ask([("e", 0, sample.encode())] * 3)
+        ours = min(run.nanoseconds for run in runs) / 1e9
+        assert runs[0].ids == expected
+        with capsys.disabled():
+            print(f"\n{request.node.callspec.id:30} {what:20} ours {ours * 1e3:7.1f} ms"
+                  f"   tokenizers {theirs * 1e3:7.1f} ms   {theirs / ours:.1f}x", end="")
+        if what == "1 MB mixed":
+            assert theirs > 2 * ours
