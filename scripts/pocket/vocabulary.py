@@ -4,6 +4,7 @@
 """
 
 import os
+import pathlib
 import random
 import sys
 
@@ -13,22 +14,14 @@ from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normaliz
 import facts
 import tasks
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from make_tiny_checkpoint import CHAT_TEMPLATE, SPLIT  # noqa: E402  LLaDA's, to the letter
+
 ROWS = 1024          # rows of the embedding; the tokenizer uses a few less
 ORDINARY = 1014      # byte-level entries, the 256 bytes among them
 SPECIALS = ["<|startoftext|>", "<|endoftext|>", "<|mdm_mask|>", "<|start_header_id|>",
             "<|end_header_id|>", "<|eot_id|>"]
 BOS, END, MASK, HEADER, HEADER_END, EOT = range(ORDINARY, ORDINARY + len(SPECIALS))
-
-# LLaDA's pre-tokeniser: digits stay alone, a word keeps the space before it.
-SPLIT = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-         r"|\s*[\r\n]|\s+(?!\S)|\s+")
-
-# LLaDA's template, to the letter; a server recognises the family's rules by it.
-CHAT_TEMPLATE = (
-    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
-    "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + "
-    "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
-    "{{ content }}{% endfor %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}")
 
 
 def _corpus(samples, seed):

@@ -225,13 +225,19 @@ def test_nonsense_is_survived(echo):
 # ---- connections ------------------------------------------------------------------------------
 
 
+def hold(server, count, stack):
+    """Connections that were served once and stay open."""
+    held = [stack.enter_context(server.connect()) for _ in range(count)]
+    for client in held:
+        client.sendall(request("GET", "/open"))
+        assert read_response(client).status == 200
+    return held
+
+
 def test_connections_above_the_limit_wait_and_are_then_served():
     with running("connections_max=4") as server:
         with contextlib.ExitStack() as stack:
-            held = [stack.enter_context(server.connect()) for _ in range(4)]
-            for client in held:
-                client.sendall(request("GET", "/open"))
-                assert read_response(client).status == 200
+            held = hold(server, 4, stack)
             late = stack.enter_context(server.connect())
             late.sendall(request("GET", "/open"))
             late.settimeout(0.5)
@@ -245,10 +251,7 @@ def test_connections_above_the_limit_wait_and_are_then_served():
 def test_connections_per_address_are_limited():
     with running("connections_per_address_max=4") as server:
         with contextlib.ExitStack() as stack:
-            held = [stack.enter_context(server.connect()) for _ in range(4)]
-            for client in held:
-                client.sendall(request("GET", "/open"))
-                assert read_response(client).status == 200
+            hold(server, 4, stack)
             with server.connect() as refused:
                 refused.settimeout(TIMEOUT)
                 assert is_closed(refused)

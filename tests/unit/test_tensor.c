@@ -2,17 +2,8 @@
 #include "core/base/mem.h"
 #include "kernels/ops.h"
 
+#include "tests/support/ref_backend.h"
 #include "tests/test.h"
-
-static um_backend *open_ref(void)
-{
-    um_backend_options options = {.name = "ref"};
-    um_backend *backend = NULL;
-    um_err err = {0};
-
-    UM_CHECK_OK(um_backend_open(&options, &backend, &err), err);
-    return backend;
-}
 
 static void bf16_rounds_to_nearest_even_and_keeps_nan(void)
 {
@@ -97,7 +88,7 @@ static void convert_rounds_once_and_copies_its_own_dtype(void)
 
 static void tensors_own_zeroed_memory_and_views_share_it(void)
 {
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_tensor tensor, view, inner;
     float sent[12], got[12];
     um_err err = {0};
@@ -126,7 +117,7 @@ static void tensors_own_zeroed_memory_and_views_share_it(void)
 
 static void impossible_sizes_are_out_of_memory(void)
 {
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_tensor tensor;
     um_err err = {0};
 
@@ -166,7 +157,7 @@ static void a_row_of_logits_must_fit_the_tile(void)
 
 static void ref_has_no_peak(void)
 {
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_peak peak;
     um_err err = {0};
 
@@ -182,7 +173,7 @@ static void ref_has_no_peak(void)
 static void misshapen_weights_are_errors(void)
 {
     static const float data[12];
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_weight_spec good = {.kind = UM_WEIGHT_GATED, .dtype = UM_F32, .part_count = 2};
     um_weight_spec bad;
     um_weight *weight;

@@ -11,19 +11,10 @@
 #include "core/base/mem.h"
 #include "core/model/model.h"
 #include "core/model/synthetic.h"
+#include "tests/support/ref_backend.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/test.h"
-
-static um_backend *open_ref(void)
-{
-    um_backend_options options = {.name = "ref"};
-    um_backend *backend = NULL;
-    um_err err = {0};
-
-    UM_CHECK_OK(um_backend_open(&options, &backend, &err), err);
-    return backend;
-}
 
 static void make_tiny(char *dir, const um_tiny_options *options)
 {
@@ -64,7 +55,7 @@ static void one_error_names_every_missing_and_misshapen_tensor(void)
     um_model_report report;
     um_model *model = NULL;
     um_model_options options = {0};
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_err err = {0};
     char dir[UM_TEMP_PATH_BYTES];
 
@@ -258,7 +249,7 @@ static bool watch(void *context, double share)
 static void progress_rises_to_one_and_may_give_up(void)
 {
     static const um_tiny_options tiny = {.linear_bias = true, .tied_head = true};
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     char dir[UM_TEMP_PATH_BYTES];
     int all;
 
@@ -292,7 +283,7 @@ static void check_allocation_walk(um_status (*open)(const char *, um_backend *, 
                                                     um_err *),
                                   const char *dir)
 {
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     long n = 1;
 
     for (bool opened = false; !opened; n++) {
@@ -391,7 +382,7 @@ static void the_models_facts_are_those_of_the_checkpoint(void)
 {
     static const um_tiny_options tiny = {.kv_heads = 2};
     um_model_options options = {.rows_max = 100};
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_model *model = NULL;
     um_model_report report;
     const um_model_info *info;
@@ -455,7 +446,7 @@ static void loading_peaks_at_the_packed_weights_and_the_largest_matrix(void)
     static const um_tiny_options tiny = {
         .width = 512, .heads = 8, .kv_heads = 8, .mlp_width = 1536, .layers = 4, .context = 64};
     um_model_options options = {.rows_max = 16};
-    um_backend *backend = open_ref();
+    um_backend *backend = um_ref_backend_open();
     um_model *model = NULL;
     um_err err = {0};
     char dir[UM_TEMP_PATH_BYTES];
