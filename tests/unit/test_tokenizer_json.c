@@ -275,17 +275,13 @@ static void decoding_survives_every_failing_allocation(void)
     um_tokenizer_close(tokenizer);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name, 0                                                                             \
-    }
 static const um_test tests[] = {
-    TEST(every_bad_field_is_named),
-    TEST(a_missing_byte_is_named),
-    TEST(open_reads_a_directory_and_names_the_file),
-    TEST(loading_survives_every_failing_allocation),
-    TEST(encoding_survives_every_failing_allocation),
-    TEST(decoding_survives_every_failing_allocation),
+    UM_TEST(every_bad_field_is_named),
+    UM_TEST(a_missing_byte_is_named),
+    UM_TEST(open_reads_a_directory_and_names_the_file),
+    UM_TEST(loading_survives_every_failing_allocation),
+    UM_TEST(encoding_survives_every_failing_allocation),
+    UM_TEST(decoding_survives_every_failing_allocation),
 };
 
 UM_TEST_MAIN(tests)
