@@ -12,15 +12,21 @@ const char *fake_plugin(void)
     return UM_CUDA_FAKE_PLUGIN;
 }
 
-um_backend *fake_open(void)
+um_backend *fake_open_tile(size_t tile_bytes)
 {
-    um_backend_options options = {.name = "cuda", .plugin = UM_CUDA_FAKE_PLUGIN};
+    um_backend_options options = {
+        .name = "cuda", .plugin = UM_CUDA_FAKE_PLUGIN, .tile_bytes = tile_bytes};
     um_backend *backend = NULL;
     um_err err = {0};
 
     if (um_backend_open(&options, &backend, &err) != UM_OK)
         UM_FATAL(err.message);
     return backend;
+}
+
+um_backend *fake_open(void)
+{
+    return fake_open_tile(0);
 }
 
 /* A function of the runtime, which is in the plugin. Storage of a function pointer is written as

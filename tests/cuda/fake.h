@@ -13,6 +13,7 @@
 const char *fake_plugin(void);
 /* Ends the test with a message when it cannot. Close with um_backend_close. */
 um_backend *fake_open(void);
+um_backend *fake_open_tile(size_t tile_bytes); /* 0: the default */
 
 fakecuda_counts fake_counts(void);
 void fake_reset_kernels(void);
