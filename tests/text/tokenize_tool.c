@@ -1,16 +1,17 @@
 /*
- * Drives the tokenizer for the Python tests: `tokenize_tool DIR` loads DIR/tokenizer.json, answers
- * frames from stdin on stdout and ends at end of file. All numbers are in host byte order.
+ * Drives the tokenizer for the Python tests: `tokenize_tool DIR` opens the tokenizer, answers frames
+ *  from stdin on stdout and ends at end of file. All numbers are in host byte order.
  *
  *     request:   u32 operation, u32 flags, u32 length, payload
  *     answer:    i32 um_status, u32 length, u64 nanoseconds, payload (the message on failure)
  *
  *     'e' encode   payload: text; flags: UM_ENCODE_*         answer: i32 ids
  *     'd' decode   payload: i32 ids; flags: 1 = skip special answer: text
- *     't' template payload: messages; text of chat template "llada"
- *     'c' chat     payload: messages; ids of the same
+ *     't' template payload: a chat template's name, messages  answer: text
+ *     'c' chat     payload: the same                         answer: i32 ids
+ *     'm' match    payload: a template's source              answer: the name of its row
  *
- * Messages: for each, u32 length and role, u32 length and content.
+ * The name and of each message role and content: u32 length and text.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,23 +39,27 @@ static bool read_all(void *into, size_t length)
     return fread(into, 1, length, stdin) == length;
 }
 
-/* Cuts the payload into messages; roles are copied into `roles`, which ends their borrowing. */
-static size_t parse_messages(const char *payload, size_t length, um_message *messages, char **roles)
+/* Next text of the payload, copied, which ends its borrowing. */
+static char *next_text(const char *payload, size_t *at, uint32_t *length)
 {
-    size_t at = 0, count = 0;
+    char *text;
 
-    while (at < length && count < MESSAGES_MAX) {
-        uint32_t size;
+    memcpy(length, payload + *at, sizeof(*length));
+    text = um_mem_strndup(payload + *at + sizeof(*length), *length);
+    *at += sizeof(*length) + *length;
+    return text;
+}
 
-        memcpy(&size, payload + at, sizeof(size));
-        roles[count] = um_mem_strndup(payload + at + sizeof(size), size);
-        at += sizeof(size) + size;
-        memcpy(&size, payload + at, sizeof(size));
-        messages[count].role = roles[count];
-        messages[count].content = payload + at + sizeof(size);
+static size_t parse_messages(const char *payload, size_t at, size_t length, um_message *messages,
+                             char **texts)
+{
+    size_t count = 0;
+    uint32_t size;
+
+    for (; at < length && count < MESSAGES_MAX; count++) {
+        messages[count].role = texts[2 * count] = next_text(payload, &at, &size);
+        messages[count].content = texts[2 * count + 1] = next_text(payload, &at, &size);
         messages[count].content_length = size;
-        at += sizeof(size) + size;
-        count++;
     }
     return count;
 }
@@ -62,18 +67,35 @@ static size_t parse_messages(const char *payload, size_t length, um_message *mes
 static um_status render(const um_tokenizer *tokenizer, const request *asked, const char *payload,
                         um_ids *ids, um_buf *text, um_err *err)
 {
-    const um_chat_template *chat = um_chat_template_find("llada");
     um_message messages[MESSAGES_MAX];
-    char *roles[MESSAGES_MAX];
-    size_t count = parse_messages(payload, asked->length, messages, roles);
-    um_status status =
-        asked->operation == 't'
-            ? um_chat_template_text(chat, messages, count, text, err)
-            : um_chat_template_encode(chat, tokenizer, messages, count, SIZE_MAX, ids, err);
+    char *texts[2 * MESSAGES_MAX];
+    size_t at = 0, count;
+    uint32_t size;
+    char *name = next_text(payload, &at, &size);
+    const um_chat_template *chat = um_chat_template_find(name);
+    um_status status;
 
-    for (size_t i = 0; i < count; i++)
-        um_mem_free(roles[i]);
+    count = parse_messages(payload, at, asked->length, messages, texts);
+    if (!chat)
+        status = um_fail(err, UM_E_VALUE, "no chat template %s", name);
+    else if (asked->operation == 't')
+        status = um_chat_template_text(chat, messages, count, text, err);
+    else
+        status = um_chat_template_encode(chat, tokenizer, messages, count, SIZE_MAX, ids, err);
+    for (size_t i = 0; i < 2 * count; i++)
+        um_mem_free(texts[i]);
+    um_mem_free(name);
     return status;
+}
+
+static um_status match(const char *source, um_buf *text, um_err *err)
+{
+    const um_chat_template *chat = um_chat_template_match(source);
+
+    if (!chat)
+        return um_fail(err, UM_E_UNSUPPORTED, "no template has this source");
+    um_buf_text(text, um_chat_template_name(chat));
+    return UM_OK;
 }
 
 static um_status serve(const um_tokenizer *tokenizer, const request *asked, const char *payload,
@@ -86,6 +108,8 @@ static um_status serve(const um_tokenizer *tokenizer, const request *asked, cons
     case 'd':
         return um_tokenizer_decode(tokenizer, (const int32_t *)(const void *)payload,
                                    asked->length / sizeof(int32_t), asked->flags & 1, text, err);
+    case 'm':
+        return match(payload, text, err);
     case 't':
     case 'c':
         return render(tokenizer, asked, payload, ids, text, err);
@@ -106,6 +130,7 @@ static bool answer_one(const um_tokenizer *tokenizer, const request *asked)
     bool ok = payload && read_all(payload, asked->length);
 
     if (ok) {
+        payload[asked->length] = '\0';
         start = um_clock_now_ns(um_clock_system());
         given.status = serve(tokenizer, asked, payload, &ids, &text, &err);
         given.nanoseconds = um_clock_now_ns(um_clock_system()) - start;

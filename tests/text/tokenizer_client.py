@@ -57,13 +57,18 @@ class Client:
         return [a.text for a in self.ask([("d", flags, struct.pack(f"={len(row)}i", *row))
                                           for row in rows])]
 
-    def chat(self, operation, conversations):
+    def chat(self, operation, template, conversations):
         def field(text):
             data = text.encode()
             return struct.pack("=I", len(data)) + data
 
-        return self.ask([(operation, 0, b"".join(field(m["role"]) + field(m["content"]) for m in c))
-                         for c in conversations])
+        return self.ask([(operation, 0, field(template) + b"".join(
+            field(m["role"]) + field(m["content"]) for m in c)) for c in conversations])
+
+    def match(self, source):
+        """Name of the template that has this source; None: it is not built in."""
+        answer, = self.ask([("m", 0, source.encode())])
+        return answer.text if answer.status == 0 else None
 
 
 def npm_package(name):
