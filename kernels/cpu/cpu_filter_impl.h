@@ -55,12 +55,14 @@ typedef struct filter {
     float max;
     float temperature;
     bool counting; /* every id weighs 1, else its mass */
+    float least;   /* logits below weigh nothing */
     cut among;     /* others weigh nothing */
     uint64_t *histogram;
 } filter;
 
-/* exp(-23) * 2^32 is below one half: the mass of anything less is zero. */
-#define MASSLESS (-23.0f)
+/* exp(-23) * 2^32 is below one half: less than that has a mass of zero. A little more is left to
+ * the rounding of the bound. */
+#define MASSLESS (-23.5f)
 
 /* Unsigned integers in the order of the floats; -0 is 0. */
 UM_INLINE vu v_ordered_bits(vf v)
@@ -87,6 +89,22 @@ static uint64_t mass_of(const filter *f, float logit)
     return to_integer(v_weight(v_set1(logit), f->max, f->temperature)[0] * 0x1p32f);
 }
 
+/* Adds the weights of the lanes with a bit set. */
+UM_INLINE void add_weights(const filter *f, vf logits, vu digits, uint32_t lanes)
+{
+    vf weight = v_weight(logits, f->max, f->temperature) * 0x1p32f;
+    uint32_t digit[VL];
+    float weights[VL];
+
+    v_store(weights, f->counting ? v_set1(1.0f) : weight);
+    memcpy(digit, &digits, sizeof(digit));
+    for (; lanes != 0; lanes &= lanes - 1) {
+        int lane = __builtin_ctz(lanes);
+
+        f->histogram[digit[lane]] += to_integer(weights[lane]);
+    }
+}
+
 /* The histogram of one level's digit, over the ids whose higher bits are `prefix`. Returns the
  * weight of all of them. */
 static uint64_t tally(const filter *f, int level, uint32_t prefix)
@@ -96,26 +114,16 @@ static uint64_t tally(const filter *f, int level, uint32_t prefix)
 
     memset(f->histogram, 0, UMI_HISTOGRAM * sizeof(*f->histogram));
     for (int64_t i = 0; i < f->vocab; i += VL) {
-        vf l = v_load_n(f->logits + i, f->vocab - i);
-        vu bits = v_ordered_bits(l);
-        vi chosen = v_kept(&f->among, l, i) & (vi)(v_lane_index() < (int32_t)(f->vocab - i));
-        vf weight = v_set1(1.0f);
-        uint32_t digits[VL];
-        float weights[VL];
+        vf l = v_fill_from(v_load_n(f->logits + i, f->vocab - i), f->vocab - i, NAN);
+        vu bits = v_ordered_bits(l), digits = (bits >> level_shift[level]) & digit_mask;
+        vi chosen = v_kept(&f->among, l, i) & (vi)(l >= f->least);
+        uint32_t lanes;
 
         if (level > 0)
             chosen &= (vi)(bits >> (level_shift[level] + level_bits[level]) == prefix);
-        if (!f->counting)
-            chosen &= (vi)((l - f->max) / f->temperature > MASSLESS);
-        if (!v_any(chosen))
-            continue;
-        if (!f->counting)
-            weight = v_weight(l, f->max, f->temperature) * 0x1p32f;
-        v_store(weights, v_select(chosen, weight, v_set1(0.0f)));
-        bits = (bits >> level_shift[level]) & digit_mask;
-        memcpy(digits, &bits, sizeof(digits));
-        for (int lane = 0; lane < VL; lane++)
-            f->histogram[digits[lane]] += to_integer(weights[lane]);
+        lanes = v_bits(chosen);
+        if (lanes != 0)
+            add_weights(f, l, digits, lanes);
     }
     for (int64_t d = 0; d < UMI_HISTOGRAM; d++)
         total += f->histogram[d];
@@ -192,9 +200,11 @@ static cut find_cut(const float *logits, int64_t vocab, const um_score_rule *rul
                 .among = cut_nothing(),
                 .histogram = histogram};
 
+    f.least = max + f.temperature * MASSLESS;
     if (rule->top_p < 1)
         f.among = keep_top_p(&f, rule->top_p);
     f.counting = true;
+    f.least = -INFINITY;
     if (rule->top_k > 0)
         f.among = keep_top_k(&f, rule->top_k);
     if (rule->min_p > 0) {

@@ -9,6 +9,8 @@
 #ifndef UM_KERNELS_CPU_VEC_H
 #define UM_KERNELS_CPU_VEC_H
 
+#include <stdbool.h>
+
 #include "core/base/check.h"
 
 #define UM_INLINE static inline __attribute__((always_inline))
@@ -17,6 +19,10 @@
 UM_INLINE vf v_select(vi mask, vf a, vf b)
 {
     return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+UM_INLINE bool v_any(vi mask)
+{
+    return v_bits(mask) != 0;
 }
 UM_INLINE vu v_set1_u(uint32_t x)
 {

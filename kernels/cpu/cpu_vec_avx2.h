@@ -6,7 +6,6 @@
 #define UM_KERNELS_CPU_VEC_AVX2_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -74,10 +73,10 @@ static inline vf v_fma(vf a, vf b, vf c)
 {
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
-/* Is any lane of a mask set? */
-static inline bool v_any(vi mask)
+/* One bit for each lane that a mask selects. */
+static inline uint32_t v_bits(vi mask)
 {
-    return _mm256_movemask_ps((__m256)mask) != 0;
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
 }
 /* The second operand where either is NaN. */
 static inline vf v_max(vf a, vf b)

@@ -7,7 +7,6 @@
 #define UM_KERNELS_CPU_VEC_AVX512_H
 
 #include <immintrin.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #define UM_TILE_ROWS 6
@@ -56,10 +55,10 @@ static inline vf v_fma(vf a, vf b, vf c)
 {
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
-/* Is any lane of a mask set? */
-static inline bool v_any(vi mask)
+/* One bit for each lane that a mask selects. */
+static inline uint32_t v_bits(vi mask)
 {
-    return _mm512_movepi32_mask((__m512i)mask) != 0;
+    return _mm512_movepi32_mask((__m512i)mask);
 }
 /* The second operand where either is NaN. */
 static inline vf v_max(vf a, vf b)

@@ -7,7 +7,6 @@
 #define UM_KERNELS_CPU_VEC_PORTABLE_H
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -68,10 +67,10 @@ static inline vf v_fma(vf a, vf b, vf c)
 {
     return a * b + c;
 }
-/* Is any lane of a mask set? */
-static inline bool v_any(vi mask)
+/* One bit for each lane that a mask selects. */
+static inline uint32_t v_bits(vi mask)
 {
-    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+    return (uint32_t)((mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8));
 }
 /* The second operand where either is NaN. */
 static inline vf v_max(vf a, vf b)
