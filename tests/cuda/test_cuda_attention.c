@@ -420,6 +420,34 @@ static void costs_what_the_formula_says(void)
     um_backend_close(backend);
 }
 
+/* The other kernels: no bank conflict, and whole sectors but for the maxima and sums of parts. */
+static void plain_kernels_waste_no_access(void)
+{
+    static const shape packs[] = {
+        {7, 1, 32, UM_F32, 1, 0, {1, 63, 130}},
+        {7, 1, 96, UM_BF16, 1, 0, {65}},
+        {1, 1, 128, UM_BF16, 1, 256, {600}},
+    };
+    static const char *const kernels[] = {"attend_fma", "attend_mma", "combine"};
+    um_backend *backend = open_backend();
+
+    fake_reset_kernels();
+    for (size_t i = 0; i < UM_COUNT_OF(packs); i++) {
+        fixture f = make(backend, &packs[i]);
+
+        run(&f, "accesses");
+        discard(&f);
+    }
+    for (size_t i = 0; i < UM_COUNT_OF(kernels); i++) {
+        fakecuda_kernel seen = fake_kernel(kernels[i]);
+
+        UM_CHECK(seen.launches > 0);
+        UM_CHECK_INT(seen.shared_waves, seen.shared_ideal);
+        UM_CHECK(100 * seen.global_sectors <= 102 * seen.global_ideal);
+    }
+    um_backend_close(backend);
+}
+
 /* Layers of a step share the list: it is sent once, without waiting and without allocating. */
 static void list_is_sent_when_it_changes(void)
 {
@@ -472,6 +500,7 @@ static const um_test tests[] = {
     {"company_does_not_show", company_does_not_show, 120},
     UM_TEST(nan_stays_in_its_sequence),
     UM_TEST(costs_what_the_formula_says),
+    UM_TEST(plain_kernels_waste_no_access),
     UM_TEST(list_is_sent_when_it_changes),
     UM_TEST(failed_launch_is_an_error),
 };
