@@ -332,8 +332,10 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *entry)
 }
 
 /* Registers are not counted: how many a kernel gets is known to ptxas alone. */
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *entry,
-                                                          int block_threads, size_t shared_bytes)
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *entry,
+                                                                   int block_threads,
+                                                                   size_t shared_bytes,
+                                                                   unsigned int)
 {
     return enter([&] {
         Function *function = find_function(entry);
@@ -350,6 +352,13 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const voi
                             MAX_BLOCKS_PER_MULTIPROCESSOR});
         return cudaSuccess;
     });
+}
+
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *entry,
+                                                          int block_threads, size_t shared_bytes)
+{
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+        blocks, entry, block_threads, shared_bytes, cudaOccupancyDefault);
 }
 
 cudaError_t cudaGetSymbolAddress(void **out, const void *shadow)

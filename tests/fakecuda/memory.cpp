@@ -13,12 +13,6 @@ static void drop_stamps(Allocation &allocation)
     allocation.writers = allocation.readers = nullptr;
 }
 
-MemoryTable::~MemoryTable()
-{
-    for (auto &entry : allocations_)
-        drop_stamps(entry.second);
-}
-
 Allocation &MemoryTable::add(void *base, size_t bytes, MemoryKind kind, const char *name)
 {
     Allocation allocation;
@@ -65,8 +59,8 @@ Allocation *MemoryTable::find(uint64_t address)
 
 MemoryTable &memory()
 {
-    static MemoryTable table;
-    return table;
+    static MemoryTable *const table = new MemoryTable; /* objects unload in exit handlers */
+    return *table;
 }
 
 } // namespace fakecuda

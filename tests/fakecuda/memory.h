@@ -41,7 +41,6 @@ struct Allocation {
 class MemoryTable
 {
   public:
-    ~MemoryTable();
     /* The range must not overlap another. The memory stays the caller's. */
     Allocation &add(void *base, size_t bytes, MemoryKind kind, const char *name = "");
     /* False: no allocation begins there (an invalid free). */

@@ -11,8 +11,9 @@ namespace
 
 std::map<std::string, KernelStats> &all_statistics()
 {
-    static std::map<std::string, KernelStats> statistics;
-    return statistics;
+    /* lives on: printed after exit handlers */
+    static auto *const statistics = new std::map<std::string, KernelStats>;
+    return *statistics;
 }
 
 /* One block after the other uses the same memory. */

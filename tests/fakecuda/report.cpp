@@ -11,8 +11,8 @@ namespace fakecuda
 
 static ReportHook &installed_hook()
 {
-    static ReportHook hook;
-    return hook;
+    static ReportHook *const hook = new ReportHook; /* lives on: exit handlers may report */
+    return *hook;
 }
 
 std::string Report::line() const
