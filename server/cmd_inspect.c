@@ -19,11 +19,10 @@ typedef struct inspection {
 } inspection;
 
 /* Only asked when the model is fine: the first problem is the one reported. */
-static void inspect_text(const char *dir, inspection *out)
+static void inspect_text(const um_config *config, const char *dir, inspection *out)
 {
     const um_chat_template *chat = NULL;
     um_tokenizer *tokenizer = NULL;
-    um_err chat_problem = {0};
     int32_t rows = out->model.config.vocab_rows;
 
     if (um_tokenizer_open(dir, &tokenizer, &out->problem) != UM_OK)
@@ -33,8 +32,8 @@ static void inspect_text(const char *dir, inspection *out)
         um_fail(&out->problem, UM_E_FORMAT,
                 "%s: the tokenizer has ids up to %d; the embedding has %d rows", dir,
                 out->tokenizer_ids - 1, rows);
-    /* An unknown template spoils chat, not the model. */
-    if (um_chat_template_open(dir, &chat, &chat_problem) == UM_OK && chat)
+    else if (um_chat_template_choose(dir, config->chat_template, &chat, &out->problem) == UM_OK &&
+             chat)
         out->chat_template = um_chat_template_name(chat);
     um_tokenizer_close(tokenizer);
 }
@@ -52,7 +51,7 @@ static um_status inspect(const um_config *config, inspection *out, um_err *err)
         return status;
     out->problem = out->model.problem;
     if (out->problem.status == UM_OK)
-        inspect_text(dir, out);
+        inspect_text(config, dir, out);
     return UM_OK;
 }
 
@@ -123,7 +122,7 @@ static void write_text(const inspection *found, um_buf *out)
     if (found->tokenizer_ids > 0) {
         row(out, "tokenizer");
         um_buf_printf(out, "%d ids; chat template: %s\n", found->tokenizer_ids,
-                      found->chat_template ? found->chat_template : "none that is known");
+                      found->chat_template ? found->chat_template : "none");
     }
     row(out, "can be served");
     um_buf_text(out, found->problem.status == UM_OK ? "yes\n" : "no\n");

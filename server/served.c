@@ -60,29 +60,34 @@ int32_t um_served_step_rows(const um_config *config, const um_backend *backend)
     return config->rows_per_step ? (int32_t)config->rows_per_step : um_backend_step_rows(backend);
 }
 
+/* What a template needs is found out now, not by the first client. */
+static um_status open_chat(const um_config *config, um_served *served, um_err *err)
+{
+    const um_message probe = {.role = "user", .content = "x", .content_length = 1};
+    um_ids ids = {0};
+    um_status status =
+        um_chat_template_choose(config->model, config->chat_template, &served->chat, err);
+
+    if (status == UM_OK && !served->chat)
+        um_log(UM_LOG_WARN, "no_chat", "%s",
+               config->chat_template ? "switched off" : "the checkpoint has no chat template");
+    if (status == UM_OK && served->chat)
+        status = um_chat_template_encode(served->chat, served->tokenizer, &probe, 1, SIZE_MAX, &ids,
+                                         err);
+    um_ids_deinit(&ids);
+    return status;
+}
+
 static um_status open_tokenizer(const um_config *config, um_served *served, um_err *err)
 {
     int32_t rows = served->info->config.vocab_rows;
     um_status status = um_tokenizer_open(config->model, &served->tokenizer, err);
-    um_err problem = {0};
 
     if (status == UM_OK && um_tokenizer_size(served->tokenizer) > rows)
         status = um_fail(err, UM_E_FORMAT,
                          "%s: the tokenizer has ids up to %d; the embedding has %d rows",
                          config->model, um_tokenizer_size(served->tokenizer) - 1, rows);
-    if (status != UM_OK)
-        return status;
-    /* A template that we do not know spoils chat only. */
-    status = um_chat_template_open(config->model, &served->chat, &problem);
-    if (status == UM_OK && !served->chat)
-        um_fail(&problem, UM_E_UNSUPPORTED, "the checkpoint has no chat template");
-    if (!served->chat)
-        um_log(UM_LOG_WARN, "no_chat", "%s", problem.message);
-    if (status == UM_OK || status == UM_E_UNSUPPORTED)
-        return UM_OK;
-    if (err)
-        *err = problem;
-    return status;
+    return status == UM_OK ? open_chat(config, served, err) : status;
 }
 
 static um_status gather_facts(um_served *served, um_err *err)
@@ -228,9 +233,9 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
     size_t ids_max = (size_t)served->limits.context_max;
 
     if (!served->chat) /* clients are not told the rest: paths are the machine's own business */
-        return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, field,
-                             "chat is not possible: the model has no chat template, or one that is "
-                             "not built in; use completions");
+        return um_fail_field(
+            err, UM_E_UNSUPPORTED_PARAM, field,
+            "chat is not possible: the model has no chat template; use completions");
     return check_prompt(served,
                         um_chat_template_encode(served->chat, served->tokenizer, messages, count,
                                                 ids_max, ids, err),

@@ -18,7 +18,7 @@ typedef struct um_served {
     um_model *model;
     const um_model_info *info; /* the model's */
     um_tokenizer *tokenizer;
-    const um_chat_template *chat; /* static; NULL: chat cannot be served, the log says why */
+    const um_chat_template *chat; /* static; NULL: a base model, or switched off */
     um_step *step;
     um_params_limits limits;
     um_engine_options engine; /* for um_engine_create; clock and wake are the caller's */

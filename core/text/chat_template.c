@@ -169,16 +169,19 @@ static um_status join_path(um_buf *path, const char *dir, const char *name, um_e
 um_status um_chat_template_open(const char *dir, const um_chat_template **out, um_err *err)
 {
     um_buf path = {0};
-    um_status status = join_path(&path, dir, "chat_template.jinja", err);
+    um_err problem = {0}; /* a file that may be missing is none of the caller's errors */
+    um_status status = join_path(&path, dir, "chat_template.jinja", &problem);
 
     *out = NULL;
     /* The file of its own wins, as in transformers. */
     if (status == UM_OK)
-        status = open_jinja(um_buf_view(&path), out, err);
+        status = open_jinja(um_buf_view(&path), out, &problem);
     if (status == UM_EMPTY)
-        status = join_path(&path, dir, "tokenizer_config.json", err);
+        status = join_path(&path, dir, "tokenizer_config.json", &problem);
     if (status == UM_OK && !*out)
-        status = open_config(um_buf_view(&path), out, err);
+        status = open_config(um_buf_view(&path), out, &problem);
+    if (status != UM_OK && err)
+        *err = problem;
     um_buf_deinit(&path);
     return status;
 }

@@ -231,15 +231,16 @@ done:
 um_status um_tokenizer_open(const char *dir, um_tokenizer **out, um_err *err)
 {
     static const opener kinds[] = {open_json, open_vocab_merges, open_gpt2_names, open_model};
-    directory d = {.dir = dir, .err = err};
+    um_err problem = {0}; /* a file that may be missing is none of the caller's errors */
+    directory d = {.dir = dir, .err = &problem};
     um_tokenizer *tokenizer = um_mem_zalloc(sizeof(*tokenizer));
-    um_status status = tokenizer ? UM_EMPTY : umi_vocab_no_memory(err);
+    um_status status = tokenizer ? UM_EMPTY : umi_vocab_no_memory(&problem);
 
     *out = NULL;
     for (size_t i = 0; i < UM_COUNT_OF(kinds) && status == UM_EMPTY; i++)
         status = kinds[i](&d, tokenizer);
     if (status == UM_EMPTY)
-        status = um_fail(err, UM_E_NOT_FOUND,
+        status = um_fail(&problem, UM_E_NOT_FOUND,
                          "%s: there is no tokenizer: neither tokenizer.json, vocab.json with "
                          "merges.txt, encoder.json with vocab.bpe, nor tokenizer.model",
                          dir);
@@ -247,6 +248,8 @@ um_status um_tokenizer_open(const char *dir, um_tokenizer **out, um_err *err)
         *out = tokenizer;
     else
         um_tokenizer_close(tokenizer);
+    if (status != UM_OK && err)
+        *err = problem;
     deinit(&d);
     return status;
 }

@@ -182,12 +182,14 @@ def test_cors_only_for_the_origins_named(shared, launch):
 
 
 def test_no_path_of_the_machine_reaches_a_client(launch, checkpoint, tmp_path):
-    model = tmp_path / "unknown-template"
+    model = tmp_path / "no-template"
     shutil.copytree(checkpoint, model)
     file = model / "tokenizer_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": "{{ messages }}"}))
+    config = json.loads(file.read_text())
+    del config["chat_template"]
+    file.write_text(json.dumps(config))
     server = launch(model=model)
-    assert str(model) in server.errors() and "no_chat" in server.errors()
+    assert "no_chat" in server.errors()
     message = server.chat().error(400, "unsupported_parameter", "messages")
     assert "chat template" in message and str(tmp_path) not in message
     assert server.text().status == 200

@@ -53,6 +53,29 @@ def test_serve_refuses_bad_options_and_says_why(checkpoint, options, words):
     assert "short" not in result.stderr  # never a key
 
 
+def test_an_unknown_chat_template_is_an_error_with_a_way_out(checkpoint, launch, tmp_path):
+    model = tmp_path / "unknown-template"
+    shutil.copytree(checkpoint, model)
+    file = model / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": "{{ messages }}"}))
+    result = run("serve", "--port", "0", "--model", model)
+    assert result.returncode == 1
+    assert str(file) in result.stderr and "--chat-template NAME" in result.stderr
+    result = run("inspect", model)
+    assert result.returncode == 1 and str(file) in result.stderr
+    for name, words in (("chatml", ["chatml", "<|im_start|>"]),  # tokens that this tokenizer lacks
+                        ("nope", ["nope", "llada, mmada, chatml, chatml-plain, llama2, none"])):
+        result = run("serve", "--port", "0", "--model", model, "--chat-template", name)
+        assert result.returncode in (1, 2) and all(word in result.stderr for word in words), result.stderr
+    listed = run("serve", "--help").stdout
+    assert "llada, mmada, chatml, chatml-plain, llama2, or none" in listed
+    assert run("inspect", model, "--chat-template", "llada").returncode == 0
+    server = launch("--chat-template", "llada", model=model)
+    assert server.chat().status == 200
+    server = launch("--chat-template", "none", model=model)
+    assert server.chat().status == 400 and server.text().status == 200
+
+
 def damage_config(path, **changes):
     config = json.loads((path / "config.json").read_text())
     config.update(changes)
