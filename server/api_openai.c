@@ -89,7 +89,9 @@ static um_status parse(job *j, um_err *err)
                           .model_alias_count = app->config->model_alias.count,
                           .strict_params = app->config->strict_params,
                           .vocab = app->served.info->config.vocab,
-                          .mask_token = app->served.info->config.mask_token,
+                          .mask_token = app->served.engine.canvas.mask_is_text
+                                            ? -1
+                                            : app->served.info->config.mask_token,
                           .limits = &app->served.limits};
 
     return um_api_request_parse(j->endpoint, um_buf_view(&j->body), j->body.length, &rules,

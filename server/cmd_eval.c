@@ -221,9 +221,9 @@ static double tokens_per_step(const um_eval_totals *totals)
 static void write_settings_text(const um_params *params, um_buf *out)
 {
     um_buf_printf(out, "settings   %s", params->policy->name);
-    if (params->policy->count == UM_COUNT_THRESHOLD)
+    if (params->count == UM_COUNT_THRESHOLD)
         um_buf_printf(out, " %g", (double)params->threshold);
-    if (params->policy->count == UM_COUNT_FACTOR)
+    if (params->count == UM_COUNT_FACTOR)
         um_buf_printf(out, " %g", (double)params->factor);
     um_buf_printf(out, ", blocks of %d", params->block_length);
     if (params->steps_per_block > 0)
@@ -260,9 +260,9 @@ static void write_text(const evaluation *e, const score *s, um_buf *out)
 static void write_settings_json(const um_params *params, um_buf *out)
 {
     um_buf_printf(out, ",\"settings\":{\"algorithm\":\"%s\"", params->policy->name);
-    if (params->policy->count == UM_COUNT_THRESHOLD)
+    if (params->count == UM_COUNT_THRESHOLD)
         um_buf_printf(out, ",\"threshold\":%g", (double)params->threshold);
-    if (params->policy->count == UM_COUNT_FACTOR)
+    if (params->count == UM_COUNT_FACTOR)
         um_buf_printf(out, ",\"factor\":%g", (double)params->factor);
     um_buf_printf(out,
                   ",\"block_length\":%d,\"steps_per_block\":%d,\"max_tokens\":%d,"

@@ -257,7 +257,7 @@ um_status um_cmd_generate(const um_config *config, um_err *err)
     if (status != UM_OK)
         return status;
     s.view.tokenizer = served.tokenizer;
-    s.view.mask_token = served.engine.mask_token;
+    s.view.mask_token = served.engine.canvas.mask_token;
     status = run(config, &served, &s, err);
     um_served_close(&served);
     um_buf_deinit(&s.frame);

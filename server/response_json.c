@@ -48,10 +48,15 @@ static void write_settings(const um_params *params, um_buf *out)
         um_buf_printf(out, "%d", params->steps_per_block);
     else
         um_buf_text(out, "null"); /* no bound: threshold and factor end by themselves */
-    if (params->policy->count == UM_COUNT_THRESHOLD)
+    if (params->count == UM_COUNT_THRESHOLD)
         um_buf_printf(out, ",\"threshold\":%g", (double)params->threshold);
-    if (params->policy->count == UM_COUNT_FACTOR)
+    if (params->count == UM_COUNT_FACTOR)
         um_buf_printf(out, ",\"factor\":%g", (double)params->factor);
+    if (params->count == UM_COUNT_TIME || params->count == UM_COUNT_INDEPENDENT)
+        um_buf_printf(out, ",\"eps\":%g", (double)params->eps);
+    um_buf_printf(out, ",\"top_p\":%g,\"top_k\":%d,\"min_p\":%g,\"order_temperature\":%g",
+                  (double)params->top_p, params->top_k, (double)params->min_p,
+                  (double)params->order_temperature);
     um_buf_printf(out,
                   ",\"temperature\":%g,\"cfg_scale\":%g,\"eos_rule\":\"%s\",\"early_stop\":%s,"
                   "\"reference_quirks\":%s,\"cache\":\"exact\",\"max_tokens\":%d,"

@@ -102,7 +102,11 @@ static um_status gather_facts(um_served *served, um_err *err)
                                         .defaults = info->defaults,
                                         .context_max = info->config.context_max};
     engine->tokenizer = served->tokenizer;
-    engine->mask_token = info->config.mask_token;
+    engine->canvas = (um_canvas_facts){.mask_token = info->config.mask_token,
+                                       .mask_is_text = info->config.mask_is_text,
+                                       .has_first_token = info->config.has_first_token,
+                                       .first_token = info->config.first_token};
+    engine->logit_shift = info->config.logit_shift;
     engine->eos_token = info->config.end_token;
     engine->turn_token = turn;
     engine->end_tokens[engine->end_token_count++] = info->config.end_token;
@@ -205,14 +209,14 @@ static um_status name_overflow(const um_served *served, um_status status, const 
     return status;
 }
 
-/* Where MASK is an ordinary token of the tokenizer, a text can spell it; the position would be
+/* Where a text can spell MASK although masked positions are known by its id, the position would be
  * filled in as if it were part of the answer. */
 static um_status refuse_mask(const um_served *served, const um_ids *ids, const char *field,
                              um_err *err)
 {
     int32_t mask = served->info->config.mask_token;
 
-    for (size_t i = 0; i < ids->count; i++)
+    for (size_t i = 0; i < ids->count && !served->info->config.mask_is_text; i++)
         if (ids->data[i] == mask)
             return um_fail_field(err, UM_E_VALUE, field,
                                  "%s holds the model's mask token (id %d at position %zu)", field,

@@ -28,7 +28,7 @@ static int32_t add_sequence(um_plan *plan, const um_canvas *canvas, bool masks_g
     UM_ASSERT(plan->sequence_count < plan->limits.sequences_max);
     UM_ASSERT(canvas->length <= plan->limits.rows_max - first);
     for (int32_t i = 0; i < canvas->length; i++) {
-        ids[i] = masks_given && canvas->given[i] ? canvas->mask_token : canvas->tokens[i];
+        ids[i] = masks_given && canvas->given[i] ? canvas->facts.mask_token : canvas->tokens[i];
         positions[i] = i;
     }
     plan->row_count += canvas->length;
@@ -37,14 +37,15 @@ static int32_t add_sequence(um_plan *plan, const um_canvas *canvas, bool masks_g
     return first;
 }
 
-/* Hidden rows of the candidates in one sequence. Returns the first one's index in gather. */
+/* Hidden rows of the candidates in one sequence: with shifted logits the row in front of each; the
+ * first position has none, and its own serves. Returns the first one's index in gather. */
 static int32_t add_hidden(um_plan *plan, const int32_t *candidates, int32_t count,
-                          int32_t first_row)
+                          int32_t first_row, bool logit_shift)
 {
     int32_t first = plan->hidden_count;
 
     for (int32_t i = 0; i < count; i++)
-        plan->gather[first + i] = first_row + candidates[i];
+        plan->gather[first + i] = first_row + candidates[i] - (logit_shift && candidates[i] > 0);
     plan->hidden_count += count;
     return first;
 }
@@ -59,13 +60,16 @@ static um_score_rule score_rule(const um_request *request, const um_batch_facts 
         .choice = params->choice,
         .temperature = params->temperature,
         .confidence = (int32_t)params->policy->confidence,
-        .top_p = 1.0f,
+        .filtered = params->filtered,
+        .top_p = params->top_p,
+        .min_p = params->min_p,
+        .top_k = params->top_k,
         .banned = {-1, -1},
         .uncounted = {-1, -1},
     };
 
     if (um_canvas_guards_mask(canvas))
-        rule.banned[0] = canvas->mask_token;
+        rule.banned[0] = canvas->facts.mask_token;
     if (params->eos_rule == UM_EOS_LOGITS)
         rule.banned[1] = facts->eos_token;
     if (params->eos_rule == UM_EOS_CONFIDENCE) {
@@ -92,14 +96,14 @@ static void add_request(um_plan *plan, const um_request *request, const um_batch
     UM_ASSERT(canvas->length <= plan->limits.rows_max - first);
     count = um_canvas_candidates(canvas, candidates);
     row = add_sequence(plan, canvas, false);
-    conditional = add_hidden(plan, candidates, count, row);
+    conditional = add_hidden(plan, candidates, count, row, facts->logit_shift);
     if (guided) {
         row = add_sequence(plan, canvas, true);
-        unconditional = add_hidden(plan, candidates, count, row);
+        unconditional = add_hidden(plan, candidates, count, row, facts->logit_shift);
     }
     for (int32_t i = 0; i < count; i++) {
-        plan->score_rows[first + i] =
-            (um_score_row){.position = candidates[i], .rule = index, .masked = 1};
+        plan->score_rows[first + i] = (um_score_row){
+            .position = candidates[i], .rule = index, .masked = canvas->masked[candidates[i]]};
         plan->guidance[first + i] = request->params.cfg_scale;
         plan->unconditional[first + i] = guided ? unconditional + i : -1;
         plan->conditional[first + i] = conditional + i; /* last: overwrites the candidate */

@@ -18,6 +18,7 @@
 typedef struct um_batch_facts {
     int32_t eos_token;  /* what eos_rule suppresses */
     int32_t turn_token; /* likewise; -1: none */
+    bool logit_shift;   /* the row of position i predicts position i + 1 */
 } um_batch_facts;
 
 /* `running` [count > 0], least recently served first: writes the plan for the first of them and

@@ -21,7 +21,7 @@ typedef struct um_emit_options {
     int32_t stop_count;
     const int32_t *end_tokens; /* [end_token_count] borrowed: ids that end the answer */
     int32_t end_token_count;
-    int32_t mask_token; /* never text, also where it survived to the end */
+    int32_t mask_token; /* never text, also where it survived to the end; -1: it is text */
     int32_t budget;     /* positions that make the answer, at most */
 } um_emit_options;
 

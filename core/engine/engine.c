@@ -133,11 +133,13 @@ um_status um_engine_create(const um_engine_options *options, um_engine **out, um
         engine->options.clock = um_clock_system();
     engine->request_facts = (um_request_facts){
         .tokenizer = options->tokenizer,
-        .mask_token = options->mask_token,
+        .canvas = options->canvas,
         .end_tokens = engine->options.end_tokens,
         .end_token_count = options->end_token_count,
     };
-    engine->batch_facts = (um_batch_facts){options->eos_token, options->turn_token};
+    engine->batch_facts = (um_batch_facts){.eos_token = options->eos_token,
+                                           .turn_token = options->turn_token,
+                                           .logit_shift = options->logit_shift};
     engine->live_max = options->batch_max + options->queue_max;
     engine->ending_interval = ENDING_INTERVAL_GUESS;
     pthread_mutex_init(&engine->lock, NULL);

@@ -18,6 +18,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mailbox.h"
+#include "core/engine/canvas.h"
 #include "core/engine/messages.h"
 #include "core/engine/stats.h"
 #include "core/engine/step.h"
@@ -37,7 +38,8 @@ typedef struct um_engine_options {
     /* the model's facts */
     const um_tokenizer *tokenizer; /* borrowed, outlives the engine */
     int32_t context_max;
-    int32_t mask_token;
+    um_canvas_facts canvas;
+    bool logit_shift;                      /* the row of position i predicts position i + 1 */
     int32_t end_tokens[UM_MODEL_STOP_MAX]; /* ids that end an answer */
     int32_t end_token_count;
     int32_t eos_token;  /* what eos_rule suppresses */

@@ -38,6 +38,12 @@ static um_status check_ranges(const um_params_given *given, int32_t context_max,
         status = check_number(given->has_temperature, given->temperature, 0, UM_TEMPERATURE_MAX,
                               "temperature", err);
     if (status == UM_OK)
+        status = check_number(given->has_top_p, given->top_p, 0, 1, "top_p", err);
+    if (status == UM_OK)
+        status = check_int(given->has_top_k, given->top_k, -1, INT32_MAX, "top_k", err);
+    if (status == UM_OK)
+        status = check_number(given->has_min_p, given->min_p, 0, 1, "min_p", err);
+    if (status == UM_OK)
         status = check_int(given->has_steps, given->steps, 1, UM_STEPS_MAX, "diffusion.steps", err);
     if (status == UM_OK)
         status = check_int(given->has_steps_per_block, given->steps_per_block, 1,
@@ -51,6 +57,12 @@ static um_status check_ranges(const um_params_given *given, int32_t context_max,
     if (status == UM_OK && given->has_factor && !(given->factor > 0))
         status = um_fail_field(err, UM_E_DEC_BELOW_MIN, "diffusion.factor",
                                "diffusion.factor is %g; it must be above 0", given->factor);
+    if (status == UM_OK)
+        status = check_number(given->has_order_temperature, given->order_temperature, 0,
+                              UM_ORDER_TEMPERATURE_MAX, "diffusion.order_temperature", err);
+    if (status == UM_OK)
+        status =
+            check_number(given->has_eps, given->eps, UM_EPS_MIN, UM_EPS_MAX, "diffusion.eps", err);
     if (status == UM_OK)
         status = check_number(given->has_cfg_scale, given->cfg_scale, 0, UM_CFG_SCALE_MAX,
                               "diffusion.cfg_scale", err);
@@ -66,9 +78,10 @@ um_status um_params_limits_check(const um_params_limits *limits, um_err *err)
         return um_fail(err, UM_E_UNSUPPORTED,
                        "the model recommends algorithm \"%.64s\"; known are: %s",
                        defaults->algorithm, um_policy_names());
-    if (defaults->block_length < 1 || defaults->max_tokens < 1)
+    if (defaults->block_length < 0 || defaults->max_tokens < 1)
         return um_fail(err, UM_E_FORMAT,
-                       "the model recommends block_length %d and max_tokens %d; the minimum is 1",
+                       "the model recommends block_length %d and max_tokens %d; the minima are 0 "
+                       "and 1",
                        defaults->block_length, defaults->max_tokens);
     if (defaults->steps_per_block < 0 || defaults->steps_per_block > UM_STEPS_PER_BLOCK_MAX)
         return um_fail(err, UM_E_FORMAT, "the model recommends steps_per_block %d; 0 to %d",
@@ -76,7 +89,19 @@ um_status um_params_limits_check(const um_params_limits *limits, um_err *err)
     if (!(defaults->temperature >= 0 && defaults->temperature <= (float)UM_TEMPERATURE_MAX))
         return um_fail(err, UM_E_FORMAT, "the model recommends temperature %g; 0 to %g",
                        (double)defaults->temperature, UM_TEMPERATURE_MAX);
+    if (!(defaults->top_p > 0 && defaults->top_p <= 1))
+        return um_fail(err, UM_E_FORMAT, "the model recommends top_p %g; above 0, at most 1",
+                       (double)defaults->top_p);
+    if (!(defaults->order_temperature >= 0 &&
+          defaults->order_temperature <= (float)UM_ORDER_TEMPERATURE_MAX))
+        return um_fail(err, UM_E_FORMAT, "the model recommends order_temperature %g; 0 to %g",
+                       (double)defaults->order_temperature, UM_ORDER_TEMPERATURE_MAX);
     return UM_OK;
+}
+
+static float temperature_of(const um_params_given *given, const um_params_limits *limits)
+{
+    return given->has_temperature ? (float)given->temperature : limits->defaults.temperature;
 }
 
 /* Request over implication over the model's own; NULL only when the request names an unknown one. */
@@ -90,7 +115,10 @@ static const um_policy *choose_policy(const um_params_given *given, const um_par
         return um_policy_find("threshold");
     if (given->has_factor)
         return um_policy_find("factor");
-    policy = um_policy_find(limits->defaults.algorithm);
+    policy =
+        um_policy_find(limits->defaults.greedy_algorithm && temperature_of(given, limits) == 0.0f
+                           ? limits->defaults.greedy_algorithm
+                           : limits->defaults.algorithm);
     UM_ASSERT(policy); /* um_params_limits_check */
     return policy;
 }
@@ -101,8 +129,11 @@ static um_status no_effect(const char *field, const um_policy *policy, um_err *e
                          "%s has no effect with diffusion.algorithm \"%s\"", field, policy->name);
 }
 
-static um_status check_conflicts(const um_params_given *given, const um_policy *policy, um_err *err)
+static um_status check_conflicts(const um_params_given *given, const um_params_limits *limits,
+                                 const um_policy *policy, um_err *err)
 {
+    um_count_rule count = um_policy_count(policy, limits->family->time_schedule);
+
     if (given->has_steps && given->has_steps_per_block)
         return um_fail_field(err, UM_E_CONFLICT, "diffusion.steps_per_block",
                              "diffusion.steps and diffusion.steps_per_block exclude each other");
@@ -113,6 +144,12 @@ static um_status check_conflicts(const um_params_given *given, const um_policy *
         return no_effect("diffusion.threshold", policy, err);
     if (given->has_factor && policy->count != UM_COUNT_FACTOR)
         return no_effect("diffusion.factor", policy, err);
+    /* a draw of positions: where the policy says how many, not which */
+    if (given->has_order_temperature && given->order_temperature > 0 && count != UM_COUNT_QUOTA &&
+        count != UM_COUNT_TIME)
+        return no_effect("diffusion.order_temperature", policy, err);
+    if (given->has_eps && count != UM_COUNT_TIME && count != UM_COUNT_INDEPENDENT)
+        return no_effect("diffusion.eps", policy, err);
     /* the rule lowers probabilities, which a random order never looks at */
     if (given->has_eos_rule && given->eos_rule == UM_EOS_CONFIDENCE &&
         policy->confidence == UM_CONFIDENCE_RANDOM)
@@ -136,7 +173,7 @@ um_status um_params_check(const um_params_given *given, const um_params_limits *
         return um_fail_field(err, UM_E_UNSUPPORTED_VALUE, "diffusion.eos_rule",
                              "diffusion.eos_rule: the %s family has only \"none\"",
                              limits->family->name);
-    return check_conflicts(given, policy, err);
+    return check_conflicts(given, limits, policy, err);
 }
 
 /* The budget of visible tokens: asked for, or recommended and cut to the free context. */
@@ -173,6 +210,15 @@ static int32_t at_most(int64_t value, int32_t bound)
     return value < bound ? (int32_t)value : bound;
 }
 
+/* 0 is the whole answer in one block. */
+static int32_t resolve_block(const um_params_given *given, const um_params_limits *limits,
+                             const um_params *params)
+{
+    int64_t length = given->has_block_length ? given->block_length : limits->defaults.block_length;
+
+    return length == 0 ? params->max_tokens : at_most(length, limits->context_max);
+}
+
 /* Whole blocks, the last one cut where the context ends. */
 static void lay_out_canvas(um_params *params, int32_t free_tokens)
 {
@@ -190,9 +236,34 @@ static int32_t resolve_steps(const um_params_given *given, const um_params_limit
         steps = ceil_div((int32_t)given->steps, params->block_count);
     else if (given->has_steps_per_block)
         steps = (int32_t)given->steps_per_block;
-    if (steps == 0 && params->policy->count == UM_COUNT_QUOTA)
+    if (steps == 0 && params->count != UM_COUNT_THRESHOLD && params->count != UM_COUNT_FACTOR)
         steps = params->block_length;
+    /* with a schedule by time or chance more steps than positions still mean something */
+    if (params->count == UM_COUNT_TIME || params->count == UM_COUNT_INDEPENDENT ||
+        params->count == UM_COUNT_COMPETING)
+        return steps;
     return at_most(steps, params->block_length);
+}
+
+static void resolve_filters(const um_params_given *given, const um_params_limits *limits,
+                            um_params *params)
+{
+    /* the authors' competing sampler filters nothing of itself */
+    double top_p = params->count == UM_COUNT_COMPETING ? 1.0 : (double)limits->defaults.top_p;
+    int64_t top_k = given->has_top_k && given->top_k > 0 ? given->top_k : 0;
+
+    if (given->has_top_p)
+        top_p = given->top_p;
+    if (top_p == 0.0) {
+        top_p = 1.0;
+        top_k = 1;
+    }
+    params->top_p = (float)top_p;
+    params->top_k = at_most(top_k, INT32_MAX);
+    params->min_p = given->has_min_p ? (float)given->min_p : 0.0f;
+    params->filtered = limits->family->filtered_confidence ||
+                       params->count == UM_COUNT_INDEPENDENT ||
+                       (params->count == UM_COUNT_COMPETING && params->temperature > 0.0f);
 }
 
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
@@ -209,13 +280,17 @@ um_status um_params_resolve(const um_params_given *given, const um_params_limits
     if (status != UM_OK)
         return status;
     params.policy = choose_policy(given, limits);
-    params.block_length =
-        at_most(given->has_block_length ? given->block_length : limits->defaults.block_length,
-                limits->context_max);
+    params.count = um_policy_count(params.policy, limits->family->time_schedule);
+    params.block_length = resolve_block(given, limits, &params);
     lay_out_canvas(&params, limits->context_max - prompt_tokens);
     params.steps_per_block = resolve_steps(given, limits, &params);
-    params.temperature =
-        given->has_temperature ? (float)given->temperature : limits->defaults.temperature;
+    params.temperature = temperature_of(given, limits);
+    resolve_filters(given, limits, &params);
+    params.order_temperature = given->has_order_temperature ? (float)given->order_temperature
+                                                            : limits->defaults.order_temperature;
+    if (params.count != UM_COUNT_TIME && params.count != UM_COUNT_QUOTA)
+        params.order_temperature = 0.0f;
+    params.eps = given->has_eps ? (float)given->eps : limits->defaults.eps;
     params.threshold = (float)(given->has_threshold ? given->threshold : UM_THRESHOLD_DEFAULT);
     params.factor = (float)(given->has_factor ? given->factor : UM_FACTOR_DEFAULT);
     params.cfg_scale = given->has_cfg_scale ? (float)given->cfg_scale : 0.0f;

@@ -18,6 +18,9 @@
 /* Fast-dLLM's own settings, where neither request nor model says otherwise. */
 #define UM_THRESHOLD_DEFAULT 0.9
 #define UM_FACTOR_DEFAULT 1.0
+#define UM_ORDER_TEMPERATURE_MAX 10.0
+#define UM_EPS_MIN 1e-6
+#define UM_EPS_MAX 0.1
 
 typedef enum um_eos_rule {
     UM_EOS_NONE,
@@ -32,18 +35,23 @@ typedef struct um_stop_string {
 
 /* What a request asked for. Zero-initialise; a field counts only when its has_ flag is set. */
 typedef struct um_params_given {
-    bool has_max_tokens, has_temperature, has_seed;
+    bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_min_p, has_seed;
     bool has_steps, has_steps_per_block, has_block_length;
-    bool has_threshold, has_factor, has_cfg_scale;
+    bool has_threshold, has_factor, has_order_temperature, has_eps, has_cfg_scale;
     bool has_eos_rule, has_early_stop, has_reference_quirks;
     int64_t max_tokens;
     double temperature;
+    double top_p;  /* 0 acts as top_k 1 */
+    int64_t top_k; /* 0 and -1: off */
+    double min_p;
     int64_t seed;
     int64_t steps;
     int64_t steps_per_block;
     int64_t block_length;
     double threshold;
     double factor;
+    double order_temperature;
+    double eps;
     double cfg_scale;
     um_eos_rule eos_rule;
     bool early_stop;
@@ -54,15 +62,22 @@ typedef struct um_params_given {
 /* Settings in force. Plain data. */
 typedef struct um_params {
     const um_policy *policy; /* static */
+    um_count_rule count;     /* the policy's, with SCHEDULE resolved to the family's */
+    bool filtered;           /* confidence is of the sampled distribution */
     int32_t max_tokens;      /* budget: the answer is read from that many positions */
     int32_t canvas_tokens;   /* generated positions: ceil(max_tokens / block_length) whole blocks,
                                 the last one cut where prompt + canvas would pass the context */
     int32_t block_length;
     int32_t block_count;
-    int32_t steps_per_block; /* <= block_length; 0: no bound (threshold and factor without steps) */
+    int32_t steps_per_block; /* 0: no bound (threshold and factor without steps) */
     float temperature;
+    float top_p;
+    float min_p;
+    int32_t top_k; /* 0: off */
     float threshold;
     float factor;
+    float order_temperature;
+    float eps;
     float cfg_scale;
     um_eos_rule eos_rule;
     bool early_stop;

@@ -10,9 +10,13 @@
 #include "kernels/ops.h"
 
 typedef enum um_count_rule {
-    UM_COUNT_QUOTA,     /* LLaDA: n div S, the first n mod S steps one more */
+    UM_COUNT_SCHEDULE,  /* an even pace, as the family has it: QUOTA or TIME */
+    UM_COUNT_QUOTA,     /* LLaDA: n div S a step, the first n mod S steps one more */
+    UM_COUNT_TIME,      /* Dream: floor(masks left * (1 - s/t)) with times falling from 1 to eps */
     UM_COUNT_THRESHOLD, /* Fast-dLLM: all at or above a confidence, at least a minimum */
     UM_COUNT_FACTOR,    /* Fast-dLLM: longest prefix with (r+1)(1-w_r) <= factor */
+    UM_COUNT_INDEPENDENT, /* each position by its own draw (Dream origin, DiffuLLaMA) */
+    UM_COUNT_COMPETING,   /* DiffuLLaMA's confidence sampler: revealed positions compete too */
 } um_count_rule;
 
 typedef struct um_policy {
@@ -24,9 +28,11 @@ typedef struct um_policy {
 /* By API name or alias ("maskgit_plus", "low_confidence_dynamic", ...), case-insensitive; NULL
  * when unknown. Static. */
 const um_policy *um_policy_find(const char *name);
+/* Its count, with SCHEDULE resolved: TIME for families with Dream's schedule, else QUOTA. */
+um_count_rule um_policy_count(const um_policy *policy, bool time_schedule);
 /* The table, for listings; NULL behind the last. */
 const um_policy *um_policy_at(size_t index);
-/* "low_confidence, random, threshold, factor": for error messages. */
+/* "low_confidence, random, ...": for error messages. */
 const char *um_policy_names(void);
 
 #endif

@@ -22,8 +22,8 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
     if (submission->stop_count > 0)
         memcpy(request->stops, submission->stops,
                (size_t)submission->stop_count * sizeof(*request->stops));
-    status = um_canvas_init(&request->canvas, &request->params, facts->mask_token,
-                            submission->prompt, submission->prompt_tokens, err);
+    status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, submission->prompt,
+                            submission->prompt_tokens, err);
     if (status != UM_OK)
         goto done;
     emit = (um_emit_options){
@@ -32,7 +32,7 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
         .stop_count = submission->stop_count,
         .end_tokens = facts->end_tokens,
         .end_token_count = facts->end_token_count,
-        .mask_token = facts->mask_token,
+        .mask_token = facts->canvas.mask_is_text ? -1 : facts->canvas.mask_token,
         .budget = params->max_tokens,
     };
     status = um_emit_init(&request->emit, &emit, err);

@@ -35,7 +35,7 @@ typedef struct um_request {
 /* What a request's text is made of; the same for all requests of an engine. */
 typedef struct um_request_facts {
     const um_tokenizer *tokenizer; /* borrowed */
-    int32_t mask_token;
+    um_canvas_facts canvas;
     const int32_t *end_tokens; /* borrowed */
     int32_t end_token_count;
 } um_request_facts;

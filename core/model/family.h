@@ -11,12 +11,15 @@
 
 /* Settings a family recommends when neither request, flag nor model file says otherwise. */
 typedef struct um_model_defaults {
-    const char *algorithm;   /* name in the policy table: "low_confidence" */
-    int32_t block_length;    /* 0: the whole canvas is one block */
-    int32_t steps_per_block; /* 0: block_length, one token per step */
+    const char *algorithm;        /* name in the policy table: "low_confidence" */
+    const char *greedy_algorithm; /* instead of it at temperature 0; NULL: the same */
+    int32_t block_length;         /* 0: the whole canvas is one block */
+    int32_t steps_per_block;      /* 0: block_length, one token per step */
     int32_t max_tokens;
     float temperature;
-    float top_p; /* 1: off */
+    float top_p;             /* 1: off */
+    float order_temperature; /* Dream's alg_temp; 0: off */
+    float eps;               /* where the times of a time schedule end */
 } um_model_defaults;
 
 #define UM_FAMILY_ARCHITECTURES_MAX 2
@@ -27,7 +30,9 @@ typedef struct um_family {
     /* Autoregressive models have the same architecture: a checkpoint is taken for this family only
      * where its tokenizer has a mask token, or when the user says so. */
     bool is_shared_architecture;
-    bool has_eos_rules;          /* confidence_eos_eot_inf and logits_eos_inf exist */
+    bool has_eos_rules;       /* confidence_eos_eot_inf and logits_eos_inf exist */
+    bool time_schedule;       /* an even pace is Dream's, by time; else LLaDA's quota */
+    bool filtered_confidence; /* confidence is of the distribution that is sampled from (Dream) */
     const char *turn_token_text; /* looked up in the tokenizer: "<|eot_id|>", or NULL */
     um_model_defaults defaults;
     /* config.json -> dimensions; every value range-checked, error names the key. */

@@ -29,6 +29,8 @@ static um_status read_config(const um_json *config, um_model_config *out, um_err
     if (status != UM_OK)
         return status;
     out->logit_shift = true;
+    out->mask_is_text = true;
+    out->has_first_token = true;
     if (out->context_max > DIFFULLAMA_CONTEXT)
         out->context_max = DIFFULLAMA_CONTEXT;
     return umi_read_bos(config, LLAMA_BOS, out, err);
@@ -47,12 +49,13 @@ const um_family umi_family_diffullama = {
     .name = "diffullama",
     .architectures = {"LlamaForCausalLM"},
     .is_shared_architecture = true,
-    /* inf_diffullama.py; at temperature 0 the authors' confidence sampler. */
-    .defaults = {.algorithm = "competing",
+    /* inf_diffullama.py; greedy decoding is the authors' other sampler. */
+    .defaults = {.algorithm = "origin",
+                 .greedy_algorithm = "competing",
                  .block_length = 0,
                  .steps_per_block = 64,
                  .max_tokens = 256,
-                 .temperature = 0.0f,
+                 .temperature = 0.9f,
                  .top_p = 0.9f},
     .read_config = read_config,
     .adapt = adapt,

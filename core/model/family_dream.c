@@ -36,6 +36,8 @@ static um_status read_config(const um_json *config, um_model_config *out, um_err
 const um_family umi_family_dream = {
     .name = "dream",
     .architectures = {"DreamModel"},
+    .time_schedule = true,
+    .filtered_confidence = true,
     .turn_token_text = "<|im_end|>",
     /* The authors' demo: entropy order, one token per step. */
     .defaults = {.algorithm = "entropy",
@@ -43,7 +45,8 @@ const um_family umi_family_dream = {
                  .steps_per_block = 0,
                  .max_tokens = 256,
                  .temperature = 0.2f,
-                 .top_p = 0.95f},
+                 .top_p = 0.95f,
+                 .eps = 1e-3f},
     .read_config = read_config,
     .list_tensors = umi_hf_llama_list_tensors,
 };

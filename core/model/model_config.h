@@ -49,8 +49,11 @@ typedef struct um_model_config {
     int32_t context_limit; /* positions that could be: what the positions' encoding allows */
     int32_t prompt_bos;    /* put in front of a raw prompt, -1: nothing */
     int32_t mask_token;
-    int32_t end_token;  /* end of text = padding */
-    int32_t turn_token; /* end of turn, -1 if the family has none */
+    bool mask_is_text;    /* an ordinary token: masked positions are known by place, not by id */
+    bool has_first_token; /* nothing predicts position 0: where it is masked, it becomes */
+    int32_t first_token;  /* this */
+    int32_t end_token;    /* end of text = padding */
+    int32_t turn_token;   /* end of turn, -1 if the family has none */
 } um_model_config;
 
 /* Each dimension against its bound and against the others. UM_E_FORMAT or, for what our ops cannot

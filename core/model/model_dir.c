@@ -109,18 +109,31 @@ static um_status get_temperature(const um_json *root, float *value, um_err *err)
     return status;
 }
 
+/* Null, as Dream's authors write it, is none at all. */
+static um_status get_top_p(const um_json *root, float *value, um_err *err)
+{
+    double number;
+    um_status status = um_json_get_number(root, "top_p", 0.0, 1.0, (double)*value, &number, err);
+
+    *value = (float)number;
+    return status;
+}
+
 /* Hugging Face's file: its sampling keys that mean the same here. */
 static um_status apply_generation_config(const um_json *root, um_model_dir *out, um_err *err)
 {
     um_status status = get_length(root, "max_new_tokens", 1, &out->defaults.max_tokens, err);
 
-    return status == UM_OK ? get_temperature(root, &out->defaults.temperature, err) : status;
+    if (status == UM_OK)
+        status = get_temperature(root, &out->defaults.temperature, err);
+    return status == UM_OK ? get_top_p(root, &out->defaults.top_p, err) : status;
 }
 
 static um_status check_unmask_keys(const um_json *root, um_err *err)
 {
-    static const char *const known[] = {"algorithm", "block_length", "steps_per_block",
-                                        "max_tokens", "temperature"};
+    static const char *const known[] = {"algorithm",         "block_length", "steps_per_block",
+                                        "max_tokens",        "temperature",  "top_p",
+                                        "order_temperature", "eps"};
 
     for (void *it = um_json_first(root); it; it = um_json_next(root, it)) {
         size_t i = 0;
@@ -130,13 +143,27 @@ static um_status check_unmask_keys(const um_json *root, um_err *err)
         if (i == UM_COUNT_OF(known))
             return um_fail(err, UM_E_FORMAT,
                            "unknown key \"%.60s\"; known are algorithm, block_length, "
-                           "steps_per_block, max_tokens, temperature",
+                           "steps_per_block, max_tokens, temperature, top_p, order_temperature, "
+                           "eps",
                            um_json_iter_key(it));
     }
     return UM_OK;
 }
 
-/* Our own file; whoever owns the policies checks the algorithm's name. */
+static um_status get_order(const um_json *root, um_model_defaults *out, um_err *err)
+{
+    double order, eps = (double)out->eps;
+    um_status status = um_json_get_number(root, "order_temperature", 0.0, 1e6,
+                                          (double)out->order_temperature, &order, err);
+
+    if (status == UM_OK)
+        status = um_json_get_number(root, "eps", 0.0, 1.0, eps, &eps, err);
+    out->order_temperature = (float)order;
+    out->eps = (float)eps;
+    return status;
+}
+
+/* Our own file; whoever owns the policies checks the algorithm's name and the ranges. */
 static um_status apply_unmask_json(const um_json *root, um_model_dir *out, um_err *err)
 {
     const char *algorithm;
@@ -151,6 +178,10 @@ static um_status apply_unmask_json(const um_json *root, um_model_dir *out, um_er
     if (status == UM_OK)
         status = get_temperature(root, &out->defaults.temperature, err);
     if (status == UM_OK)
+        status = get_top_p(root, &out->defaults.top_p, err);
+    if (status == UM_OK)
+        status = get_order(root, &out->defaults, err);
+    if (status == UM_OK)
         status = um_json_get_string(root, "algorithm", NULL, &algorithm, err);
     if (status != UM_OK || !algorithm)
         return status;
@@ -159,6 +190,7 @@ static um_status apply_unmask_json(const um_json *root, um_model_dir *out, um_er
         return um_fail(err, UM_E_NOMEM, "no memory for the algorithm's name");
     um_utf8_make_printable(out->algorithm);
     out->defaults.algorithm = out->algorithm;
+    out->defaults.greedy_algorithm = NULL;
     return UM_OK;
 }
 

@@ -179,11 +179,14 @@ static um_status scripted_step(void *context, const um_plan *plan, um_step_resul
 
 static void draw_params(sim *s, sim_request *r)
 {
+    /* those whose every step commits what the model below can foresee */
+    static const char *const policies[] = {"low_confidence", "random", "threshold", "factor"};
     um_params *p = &r->submission.params;
     int32_t prompt = r->submission.prompt_tokens;
 
     *p = (um_params){
-        .policy = um_policy_at((size_t)pick(s, 0, 3)),
+        .policy = um_policy_find(policies[pick(s, 0, 3)]),
+        .top_p = 1.0f,
         .max_tokens = pick(s, 1, CONTEXT / 2),
         .block_length = pick(s, 1, 12),
         .cfg_scale = chance(s, 4) ? 1.0f : 0.0f,
@@ -191,10 +194,11 @@ static void draw_params(sim *s, sim_request *r)
         .reference_quirks = chance(s, 4),
         .seed = (uint64_t)(r - s->requests),
     };
+    p->count = um_policy_count(p->policy, false);
     p->block_count = (p->max_tokens + p->block_length - 1) / p->block_length;
     p->canvas_tokens = umi_sim_smaller(p->block_count * p->block_length, CONTEXT - prompt);
     p->steps_per_block = pick(s, 1, p->block_length);
-    if (p->policy->count != UM_COUNT_QUOTA && chance(s, 2))
+    if (p->count != UM_COUNT_QUOTA && chance(s, 2))
         p->steps_per_block = 0;
 }
 
@@ -495,7 +499,7 @@ static void open_engine(sim *s)
         .wake_context = s,
         .tokenizer = s->tokenizer,
         .context_max = CONTEXT,
-        .mask_token = MASK,
+        .canvas = {.mask_token = MASK},
         .end_tokens = {UM_BYTE_END, UM_BYTE_TURN},
         .end_token_count = 2,
         .eos_token = UM_BYTE_END,

@@ -37,7 +37,7 @@ bool umi_sim_canvas_done(const sim_request *r)
 void umi_sim_move_schedule(sim_request *r)
 {
     const um_params *p = &r->submission.params;
-    bool quota = p->policy->count == UM_COUNT_QUOTA;
+    bool quota = p->count == UM_COUNT_QUOTA;
 
     r->step++;
     r->block_step++;

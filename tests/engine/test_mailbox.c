@@ -152,7 +152,7 @@ static void start_engine(engine_test *test, int32_t batch_max, int32_t queue_max
         .rows_per_step = 16,
         .tokenizer = test->tokenizer,
         .context_max = 16,
-        .mask_token = UM_BYTE_MASK,
+        .canvas = {.mask_token = UM_BYTE_MASK},
         .wake = wake_reader,
         .wake_context = test,
         .step = quick_step,
@@ -179,6 +179,8 @@ static void engine_test_close(engine_test *test)
 static um_submission make_submission(int32_t tokens)
 {
     return (um_submission){.params = {.policy = um_policy_find("low_confidence"),
+                                      .count = UM_COUNT_QUOTA,
+                                      .top_p = 1.0f,
                                       .max_tokens = tokens,
                                       .canvas_tokens = tokens,
                                       .block_length = tokens,

@@ -72,7 +72,7 @@ bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *opt
         .rows_per_step = options->rows_per_step,
         .tokenizer = tiny->tokenizer,
         .context_max = CONTEXT,
-        .mask_token = UM_TINY_MASK,
+        .canvas = {.mask_token = UM_TINY_MASK},
         .end_tokens = {UM_TINY_END, UM_TINY_TURN},
         .end_token_count = 2,
         .eos_token = UM_TINY_END,

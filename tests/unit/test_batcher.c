@@ -37,6 +37,8 @@ static um_params make_params(int32_t tokens)
 {
     return (um_params){
         .policy = um_policy_find("low_confidence"),
+        .count = UM_COUNT_QUOTA,
+        .top_p = 1.0f,
         .max_tokens = tokens,
         .canvas_tokens = tokens,
         .block_length = tokens,
@@ -51,7 +53,7 @@ static um_request *add_request(fixture *f, const int32_t *prompt, int32_t prompt
                                um_params params)
 {
     um_submission submission = {.prompt = prompt, .prompt_tokens = prompt_tokens, .params = params};
-    um_request_facts request_facts = {.tokenizer = f->tokenizer, .mask_token = MASK};
+    um_request_facts request_facts = {.tokenizer = f->tokenizer, .canvas = {.mask_token = MASK}};
     um_err err = {0};
 
     UM_CHECK_OK(um_request_create(&submission, &request_facts, &f->requests[f->count], &err), err);

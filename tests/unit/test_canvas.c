@@ -7,10 +7,14 @@
 
 #define MASK 99
 
+static const um_canvas_facts facts = {.mask_token = MASK};
+
 static um_params make_params(const char *policy, int32_t tokens, int32_t block, int32_t steps)
 {
     return (um_params){
         .policy = um_policy_find(policy),
+        .count = um_policy_count(um_policy_find(policy), false),
+        .top_p = 1.0f,
         .max_tokens = tokens,
         .canvas_tokens = tokens,
         .block_length = block,
@@ -26,7 +30,7 @@ static void open_canvas(um_canvas *canvas, const um_params *params, const int32_
 {
     um_err err = {0};
 
-    UM_CHECK_OK(um_canvas_init(canvas, params, MASK, prompt, prompt_tokens, &err), err);
+    UM_CHECK_OK(um_canvas_init(canvas, params, &facts, prompt, prompt_tokens, &err), err);
 }
 
 /* Commits `token` at the last `count` candidates; returns how many the canvas asked for. */
@@ -259,14 +263,14 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
 
     for (long n = 1; status != UM_OK; n++) {
         um_mem_fail_after(n);
-        status = um_canvas_init(&canvas, &params, MASK, (int32_t[]){1}, 1, NULL);
+        status = um_canvas_init(&canvas, &params, &facts, (int32_t[]){1}, 1, NULL);
         if (status != UM_OK) {
             UM_CHECK_STATUS(status, UM_E_NOMEM);
             failures++;
         }
     }
     um_mem_fail_after(0);
-    UM_CHECK_INT(failures, 3);
+    UM_CHECK_INT(failures, 4);
     um_canvas_deinit(&canvas);
 }
 

@@ -49,7 +49,7 @@ static void prepare(fixture *f, int32_t batch_max)
         .rows_per_step = 64,
         .tokenizer = um_byte_tokenizer_open(),
         .context_max = CONTEXT,
-        .mask_token = UM_BYTE_MASK,
+        .canvas = {.mask_token = UM_BYTE_MASK},
         .end_tokens = {UM_BYTE_END},
         .end_token_count = 1,
         .eos_token = UM_BYTE_END,
@@ -64,6 +64,8 @@ static void prepare(fixture *f, int32_t batch_max)
 
         UM_CHECK(um_ids_push(&f->jobs[i].prompt, letter_of(i)));
         f->jobs[i].params = (um_params){.policy = um_policy_find("low_confidence"),
+                                        .count = UM_COUNT_QUOTA,
+                                        .top_p = 1.0f,
                                         .max_tokens = length,
                                         .canvas_tokens = length,
                                         .block_length = length,

@@ -15,7 +15,8 @@ static um_params_limits limits_of(const um_family *family)
                      .block_length = 32,
                      .steps_per_block = 0,
                      .max_tokens = 128,
-                     .temperature = 0.25f},
+                     .temperature = 0.25f,
+                     .top_p = 1.0f},
         .context_max = 1000,
     };
 }
@@ -121,8 +122,9 @@ static void conflicts_name_the_key_without_effect(void)
 
 static void an_unknown_algorithm_is_answered_with_the_known_ones(void)
 {
-    expect_error(&(um_params_given){.algorithm = "entropy"}, UM_E_UNSUPPORTED_VALUE,
-                 "diffusion.algorithm", "low_confidence, random, threshold, factor");
+    expect_error(&(um_params_given){.algorithm = "entropy_bound"}, UM_E_UNSUPPORTED_VALUE,
+                 "diffusion.algorithm",
+                 "low_confidence, margin, entropy, random, threshold, factor, origin, competing");
 }
 
 static void a_family_without_eos_rules_refuses_them(void)
@@ -267,11 +269,11 @@ static void a_models_recommendation_is_checked_at_start(void)
     um_err err = {0};
 
     UM_CHECK_OK(um_params_limits_check(&limits, &err), err);
-    limits.defaults.algorithm = "entropy";
+    limits.defaults.algorithm = "entropy_bound";
     UM_CHECK_STATUS(um_params_limits_check(&limits, &err), UM_E_UNSUPPORTED);
     UM_CHECK(strstr(err.message, "entropy") != NULL);
     limits = limits_of(&with_eos_rules);
-    limits.defaults.block_length = 0;
+    limits.defaults.block_length = -1;
     UM_CHECK_STATUS(um_params_limits_check(&limits, &err), UM_E_FORMAT);
     limits = limits_of(&with_eos_rules);
     limits.defaults.temperature = NAN;

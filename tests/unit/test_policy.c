@@ -17,12 +17,13 @@ static void finds_every_policy_by_its_name(void)
 
     for (; um_policy_at(count); count++)
         UM_CHECK(um_policy_find(um_policy_at(count)->name) == um_policy_at(count));
-    UM_CHECK_INT(count, 4);
+    UM_CHECK_INT(count, 8);
 }
 
 static void knows_the_names_of_other_programs(void)
 {
     check_name("maskgit_plus", "low_confidence");
+    check_name("topk_margin", "margin");
     check_name("low_confidence_static", "low_confidence");
     check_name("low_confidence_dynamic", "threshold");
     check_name("confidence_threshold", "threshold");
@@ -40,7 +41,7 @@ static void ignores_case(void)
 static void refuses_what_is_not_offered(void)
 {
     check_name("", "(none)");
-    check_name("entropy", "(none)");
+    check_name("entropy_bounded", "(none)");
     check_name("low_confidence ", "(none)");
 }
 
@@ -49,7 +50,10 @@ static void policies_mean_what_the_papers_say(void)
     const um_policy *low = um_policy_find("low_confidence"), *random = um_policy_find("random");
     const um_policy *threshold = um_policy_find("threshold"), *factor = um_policy_find("factor");
 
-    UM_CHECK(low->confidence == UM_CONFIDENCE_PROBABILITY && low->count == UM_COUNT_QUOTA);
+    UM_CHECK(low->confidence == UM_CONFIDENCE_PROBABILITY && low->count == UM_COUNT_SCHEDULE);
+    UM_CHECK_INT(um_policy_count(low, false), UM_COUNT_QUOTA); /* LLaDA */
+    UM_CHECK_INT(um_policy_count(low, true), UM_COUNT_TIME);   /* Dream */
+    UM_CHECK_INT(um_policy_count(random, true), UM_COUNT_QUOTA);
     UM_CHECK(random->confidence == UM_CONFIDENCE_RANDOM && random->count == UM_COUNT_QUOTA);
     UM_CHECK(threshold->confidence == UM_CONFIDENCE_PROBABILITY &&
              threshold->count == UM_COUNT_THRESHOLD);

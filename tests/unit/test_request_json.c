@@ -401,7 +401,6 @@ static void values_out_of_range_are_refused(void)
 static void what_this_build_lacks_is_refused_not_dropped(void)
 {
     static const refusal cases[] = {
-        {CHAT("\"top_p\":0.5"), UM_E_UNSUPPORTED_PARAM, "top_p"},
         {CHAT("\"n\":2"), UM_E_UNSUPPORTED_PARAM, "n"},
         {CHAT("\"logprobs\":true"), UM_E_UNSUPPORTED_PARAM, "logprobs"},
         {CHAT("\"logit_bias\":{\"1\":2}"), UM_E_UNSUPPORTED_PARAM, "logit_bias"},
@@ -417,7 +416,6 @@ static void what_this_build_lacks_is_refused_not_dropped(void)
         {CHAT("\"moderation\":true"), UM_E_UNSUPPORTED_PARAM, "moderation"},
         {CHAT("\"modalities\":[\"audio\"]"), UM_E_UNSUPPORTED_PARAM, "modalities"},
         {CHAT("\"reasoning_effort\":\"low\""), UM_E_UNSUPPORTED_VALUE, "reasoning_effort"},
-        {CHAT("\"top_k\":5"), UM_E_UNSUPPORTED_PARAM, "top_k"},
         {CHAT("\"ignore_eos\":true"), UM_E_UNSUPPORTED_PARAM, "ignore_eos"},
         {CHAT("\"diffusing\":true"), UM_E_UNSUPPORTED_PARAM, "diffusing"},
         {CHAT("\"diffusion\":{\"preset\":\"fast\"}"), UM_E_UNSUPPORTED_VALUE, "diffusion.preset"},
@@ -425,7 +423,6 @@ static void what_this_build_lacks_is_refused_not_dropped(void)
         {CHAT("\"diffusion\":{\"cache\":\"prefix\"}"), UM_E_UNSUPPORTED_VALUE, "diffusion.cache"},
         {CHAT("\"diffusion\":{\"deadline_ms\":5}"), UM_E_UNSUPPORTED_PARAM,
          "diffusion.deadline_ms"},
-        {CHAT("\"alg_temp\":0.5"), UM_E_UNSUPPORTED_PARAM, "alg_temp"},
     };
 
     check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
@@ -444,7 +441,7 @@ static void diffusion_settings_are_checked_against_each_other(void)
         {CHAT("\"diffusion\":{\"factor\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.factor"},
         {CHAT("\"diffusion\":{\"algorithm\":\"nope\"}"), UM_E_UNSUPPORTED_VALUE,
          "diffusion.algorithm"},
-        {CHAT("\"diffusion\":{\"algorithm\":\"entropy\"}"), UM_E_UNSUPPORTED_VALUE,
+        {CHAT("\"diffusion\":{\"algorithm\":\"entropy_bound\"}"), UM_E_UNSUPPORTED_VALUE,
          "diffusion.algorithm"},
         {CHAT("\"diffusion\":{\"cache\":\"nope\"}"), UM_E_VALUE, "diffusion.cache"},
         {CHAT("\"diffusion\":{\"eos_rule\":\"nope\"}"), UM_E_VALUE, "diffusion.eos_rule"},
