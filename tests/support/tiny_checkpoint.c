@@ -279,20 +279,20 @@ static void append_values(um_buf *out, const um_tiny_tensor *tensor, um_dtype dt
 }
 
 /* The tensors whose number modulo `shards` is `shard`, as one safetensors file. */
-static void shard_bytes(const um_tiny *tiny, const um_tiny_options *o, size_t shard, um_buf *out)
+static void shard_bytes(const um_tiny *tiny, um_dtype dtype, size_t shard, size_t shards,
+                        um_buf *out)
 {
     static const char *const names[] = {[UM_F32] = "F32", [UM_BF16] = "BF16", [UM_F16] = "F16"};
     um_buf header = {0}, data = {0};
     uint64_t header_bytes;
 
     um_buf_text(&header, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (size_t i = shard; i < tiny->count; i += (size_t)o->shards) {
+    for (size_t i = shard; i < tiny->count; i += shards) {
         const um_tiny_tensor *tensor = &tiny->items[i];
         size_t begin = data.length;
 
-        append_values(&data, tensor, o->dtype);
-        um_buf_printf(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", tensor->name,
-                      names[o->dtype]);
+        append_values(&data, tensor, dtype);
+        um_buf_printf(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", tensor->name, names[dtype]);
         if (tensor->rows)
             um_buf_printf(&header, "%lld,", (long long)tensor->rows);
         um_buf_printf(&header, "%lld],\"data_offsets\":[%zu,%zu]}", (long long)tensor->cols, begin,
@@ -318,43 +318,46 @@ static void shard_name(char *out, size_t bytes, size_t shard, size_t shards)
         snprintf(out, bytes, "model-%05zu-of-%05zu.safetensors", shard + 1, shards);
 }
 
-static void index_text(const um_tiny *tiny, const um_tiny_options *o, um_buf *out)
+static void index_text(const um_tiny *tiny, um_dtype dtype, size_t shards, um_buf *out)
 {
     size_t elements = 0;
 
     for (size_t i = 0; i < tiny->count; i++)
         elements += (size_t)((tiny->items[i].rows ? tiny->items[i].rows : 1) * tiny->items[i].cols);
     um_buf_printf(out, "{\"metadata\": {\"total_size\": %zu}, \"weight_map\": {",
-                  elements * um_dtype_bytes(o->dtype));
+                  elements * um_dtype_bytes(dtype));
     for (size_t i = 0; i < tiny->count; i++) {
         char name[64];
 
-        shard_name(name, sizeof(name), i % (size_t)o->shards, (size_t)o->shards);
+        shard_name(name, sizeof(name), i % shards, shards);
         um_buf_printf(out, "%s\"%s\": \"%s\"", i ? ", " : "", tiny->items[i].name, name);
     }
     um_buf_text(out, "}}\n");
 }
 
-static um_status write_weights(const char *dir, const um_tiny_options *o, um_buf *text, um_err *err)
+um_status um_tiny_write(const char *dir, const char *config, const um_tiny *tiny, um_dtype dtype,
+                        int32_t shard_count, um_err *err)
 {
-    um_tiny tiny;
-    um_status status = UM_OK;
+    size_t shards = shard_count > 1 ? (size_t)shard_count : 1;
+    um_buf text = {0};
+    um_status status;
 
-    um_tiny_init(&tiny, o);
-    for (size_t shard = 0; status == UM_OK && shard < (size_t)o->shards; shard++) {
+    um_buf_text(&text, config);
+    status = write_file(dir, "config.json", &text, err);
+    for (size_t shard = 0; status == UM_OK && shard < shards; shard++) {
         char name[64];
 
-        shard_name(name, sizeof(name), shard, (size_t)o->shards);
-        um_buf_clear(text);
-        shard_bytes(&tiny, o, shard, text);
-        status = write_file(dir, name, text, err);
+        shard_name(name, sizeof(name), shard, shards);
+        um_buf_clear(&text);
+        shard_bytes(tiny, dtype, shard, shards, &text);
+        status = write_file(dir, name, &text, err);
     }
-    if (status == UM_OK && o->shards > 1) {
-        um_buf_clear(text);
-        index_text(&tiny, o, text);
-        status = write_file(dir, "model.safetensors.index.json", text, err);
+    if (status == UM_OK && shards > 1) {
+        um_buf_clear(&text);
+        index_text(tiny, dtype, shards, &text);
+        status = write_file(dir, "model.safetensors.index.json", &text, err);
     }
-    um_tiny_deinit(&tiny);
+    um_buf_deinit(&text);
     return status;
 }
 
@@ -362,20 +365,18 @@ um_status um_tiny_checkpoint_write(const char *dir, const um_tiny_options *optio
 {
     um_tiny_options o = um_tiny_resolve(options);
     um_buf text = {0};
+    um_tiny tiny;
     um_status status;
 
-    config_text(&o, &text);
-    status = write_file(dir, "config.json", &text, err);
-    if (status != UM_OK)
-        goto done;
-    um_buf_clear(&text);
     um_buf_printf(&text, "{\"eos_token_id\": %d, \"pad_token_id\": %d}\n", UM_TINY_END,
                   UM_TINY_END);
     status = write_file(dir, "generation_config.json", &text, err);
-    if (status != UM_OK)
-        goto done;
-    status = write_weights(dir, &o, &text, err);
-done:
+    um_tiny_init(&tiny, &o);
+    um_buf_clear(&text);
+    config_text(&o, &text);
+    if (status == UM_OK)
+        status = um_tiny_write(dir, um_buf_view(&text), &tiny, o.dtype, o.shards, err);
+    um_tiny_deinit(&tiny);
     um_buf_deinit(&text);
     return status;
 }

@@ -71,6 +71,9 @@ typedef struct um_tiny {
 /* Running out of memory ends the program. */
 void um_tiny_init(um_tiny *tiny, const um_tiny_options *options);
 void um_tiny_deinit(um_tiny *tiny);
+/* Writes config.json and the tensors, in `shards` files, in that dtype. UM_E_IO, UM_E_NOMEM. */
+um_status um_tiny_write(const char *dir, const char *config, const um_tiny *tiny, um_dtype dtype,
+                        int32_t shards, um_err *err);
 /* By name (printf format); NULL when this checkpoint has no such tensor. */
 const float *um_tiny_values(const um_tiny *tiny, const char *name, ...) UM_PRINTF(2, 3);
 /* Defaults filled in. */

@@ -43,11 +43,29 @@ static void open_model(um_tiny_engine *tiny, const um_tiny_engine_options *optio
     char dir[UM_TEMP_PATH_BYTES];
     um_err err = {0};
 
+    if (options->dir) {
+        model.dir.context = CONTEXT;
+        must(um_model_open(options->dir, tiny->backend, &model, &tiny->model, &err), &err);
+        return;
+    }
     checkpoint.context = checkpoint.context ? checkpoint.context : CONTEXT;
     um_temp_dir_make(dir);
     must(um_tiny_checkpoint_write(dir, &checkpoint, &err), &err);
     must(um_model_open(dir, tiny->backend, &model, &tiny->model, &err), &err);
     um_temp_dir_remove(dir);
+}
+
+static void take_facts(const um_model_config *config, const um_tiny_engine_options *options,
+                       um_engine_options *engine)
+{
+    engine->canvas = (um_canvas_facts){.mask_token = config->mask_token,
+                                       .mask_is_text = config->mask_is_text && !options->mask_by_id,
+                                       .has_first_token = config->has_first_token,
+                                       .first_token = config->first_token};
+    engine->logit_shift = config->logit_shift;
+    engine->end_tokens[0] = engine->eos_token = config->end_token;
+    engine->end_token_count = 1;
+    engine->turn_token = -1;
 }
 
 bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *options)
@@ -82,6 +100,8 @@ bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *opt
     };
     tiny->plan_limits = um_engine_plan_limits(&engine);
     open_model(tiny, options, tiny->plan_limits.rows_max);
+    if (options->dir)
+        take_facts(&um_model_get_info(tiny->model)->config, options, &engine);
     tiny->limits = (um_params_limits){
         .family = um_model_get_info(tiny->model)->family,
         .defaults = um_model_get_info(tiny->model)->defaults,

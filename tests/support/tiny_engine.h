@@ -25,7 +25,9 @@ typedef struct um_tiny_engine_options {
     const char *plugin;  /* cuda only */
     int32_t threads;
     um_precision precision;
+    const char *dir;            /* a checkpoint's directory; NULL: written from the next */
     um_tiny_options checkpoint; /* context: 0 is 64 here */
+    bool mask_by_id;            /* masks of a prompt are known by id where the model's are not */
     int32_t batch_max;
     int32_t rows_per_step;
 } um_tiny_engine_options;
