@@ -3,6 +3,9 @@
  * configuration class, aliases, nulls, and refusal of what the forward pass cannot do; and the
  * order in which recommended settings override each other.
  */
+#include <stdio.h>
+#include <sys/stat.h>
+
 #include "core/base/buf.h"
 #include "core/base/mem.h"
 #include "core/model/model.h"
@@ -396,6 +399,49 @@ static void broken_settings_files_are_refused(void)
     um_temp_dir_remove(dir);
 }
 
+/* Settings of the models' authors are built in, found by family, shape and the directory's name.
+ * Dream's own generation_config.json repeats defaults of its class (temperature 0), so the built-in
+ * word is the stronger one. */
+static void known_models_have_their_authors_settings(void)
+{
+    static const char *const config =
+        "{\"architectures\":[\"DreamModel\"],\"hidden_size\":3584,\"intermediate_size\":18944,"
+        "\"num_hidden_layers\":28,\"num_attention_heads\":28,\"num_key_value_heads\":4,"
+        "\"vocab_size\":152064,\"max_position_embeddings\":131072,\"rope_theta\":1000000.0,"
+        "\"mask_token_id\":151666,\"eos_token_id\":151643}";
+    static const struct {
+        const char *name;
+        int32_t max_tokens;
+        double temperature;
+    } cases[] = {{"Dream-v0-Instruct-7B", 512, 0.2},
+                 {"Dream-v0-Base-7B", 256, 0.2},
+                 {"Dream-Coder-v0-Instruct-7B/", 768, 0.1},
+                 {"DiffuCoder-7B-Base", 256, 0.2},
+                 {"DiffuCoder-7B-cpGRPO", 256, 0.3}};
+    char root[UM_TEMP_PATH_BYTES], dir[UM_TEMP_PATH_BYTES + 64];
+
+    um_temp_dir_make(root);
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
+        um_model_report report;
+        um_err err = {0};
+
+        snprintf(dir, sizeof(dir), "%s/%s", root, cases[i].name);
+        UM_CHECK(mkdir(dir, 0700) == 0);
+        write_text(dir, "config.json", config);
+        write_text(dir, "generation_config.json", "{\"temperature\":0.0,\"top_p\":null}");
+        UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
+        UM_CHECK_STATUS(report.problem.status, UM_E_NOT_FOUND); /* no weights */
+        UM_CHECK_STR(report.defaults.algorithm, "entropy");
+        UM_CHECK_INT(report.defaults.max_tokens, cases[i].max_tokens);
+        UM_CHECK_NEAR(report.defaults.temperature, cases[i].temperature, 1e-7);
+        UM_CHECK_NEAR(report.defaults.top_p, 0.95, 1e-7);
+        UM_CHECK_INT(report.config.context_max, 2048);
+        UM_CHECK_INT(report.config.context_limit, 131072);
+        um_model_report_deinit(&report);
+    }
+    um_temp_dir_remove(root);
+}
+
 static const um_test tests[] = {
     UM_TEST(the_released_config_reads_as_published),
     UM_TEST(the_released_tensor_list_is_complete),
@@ -406,5 +452,6 @@ static const um_test tests[] = {
     UM_TEST(the_family_follows_architectures_alone),
     UM_TEST(unmask_json_beats_generation_config_beats_the_family),
     UM_TEST(broken_settings_files_are_refused),
+    UM_TEST(known_models_have_their_authors_settings),
 };
 UM_TEST_MAIN(tests)
