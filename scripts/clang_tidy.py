@@ -22,9 +22,9 @@ def find_tool():
 
 
 def sources(build):
-    """Product files only: tests follow the same guide, but may do odd things on purpose."""
+    """C files of the product: tests follow the same guide, but may do odd things on purpose."""
     commands = json.loads((build / "compile_commands.json").read_text())
-    files = {pathlib.Path(c["file"]).resolve() for c in commands}
+    files = {pathlib.Path(c["file"]).resolve() for c in commands if c["file"].endswith(".c")}
     return sorted(f for f in files if f.relative_to(ROOT).parts[0] != "tests")
 
 

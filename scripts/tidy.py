@@ -10,6 +10,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE_FOLDERS = ("core", "kernels", "config", "server", "tests")
+SOURCES, HEADERS = {".c", ".cpp", ".cu"}, {".h", ".cuh"}
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 100  # a screen and a half; tables and straight-line layer sequences fit
 
@@ -44,7 +45,7 @@ ALLOWED = {
 }
 # Tests and tools are programs of their own: they end themselves, read their environment and may
 # sleep.
-TEST_ALLOWED = {"exit", "getenv", "usleep", "malloc", "free"}
+TEST_ALLOWED = {"exit", "getenv", "usleep", "malloc", "calloc", "free"}
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 COMMENT_OR_STRING = re.compile(
     r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
@@ -57,7 +58,7 @@ def blank(match):
 
 def c_files():
     for folder in SOURCE_FOLDERS:
-        yield from sorted((ROOT / folder).rglob("*.[ch]"))
+        yield from sorted(p for p in (ROOT / folder).rglob("*.*") if p.suffix in SOURCES | HEADERS)
 
 
 def name_of(path):
@@ -107,9 +108,9 @@ def dead_files():
     lists = "\n".join(p.read_text() for p in ROOT.rglob("CMakeLists.txt") if "build" not in p.parts)
     sources = "\n".join(p.read_text() for p in c_files())
     for path in c_files():
-        if path.suffix == ".c" and path.name not in lists:
+        if path.suffix in SOURCES and path.name not in lists:
             yield f"{name_of(path)}: in no CMakeLists.txt"
-        if path.suffix == ".h" and f'"{name_of(path)}"' not in sources:
+        if path.suffix in HEADERS and f'"{name_of(path)}"' not in sources:
             yield f"{name_of(path)}: included by nobody"
 
 
