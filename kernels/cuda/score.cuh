@@ -92,14 +92,16 @@ template <typename T> __device__ __forceinline__ T shuffle_xor(T value, int step
 template <typename T, typename Op>
 __device__ __forceinline__ T block_reduce(T value, T (&partial)[WARPS], Op op)
 {
+    const int lane = threadIdx.x % device::WARP;
+
     for (int step = device::WARP / 2; step > 0; step /= 2)
         value = op(value, shuffle_xor(value, step));
-    if (threadIdx.x % device::WARP == 0)
+    if (lane == 0)
         partial[threadIdx.x / device::WARP] = value;
     __syncthreads();
-    value = partial[0];
-    for (int i = 1; i < WARPS; i++)
-        value = op(value, partial[i]);
+    value = partial[lane % WARPS];
+    for (int step = WARPS / 2; step > 0; step /= 2)
+        value = op(value, shuffle_xor(value, step));
     __syncthreads();
     return value;
 }
