@@ -494,6 +494,42 @@ static void failed_launch_is_an_error(void)
     um_backend_close(backend);
 }
 
+/* Scratch of its own for long sequences: every allocation fails once, the small one stays. */
+static void failed_reserve_keeps_the_old_scratch(void)
+{
+    static const shape small = {2, 1, 64, UM_BF16, 1, 0, {20, 7}};
+    const um_backend_limits limits = {
+        .rows_max = 64, .sequence_max = 64, .width_max = 128, .vocab_max = 64};
+    const um_backend_limits larger = {
+        .rows_max = ROWS_MAX, .sequence_max = LENGTH_MAX, .width_max = 128, .vocab_max = 64};
+    um_backend *other = fake_open(); /* holds the runtime */
+    const uint64_t live = fake_counts().live_allocations;
+    um_backend *backend = fake_open();
+    um_status status = UM_E_NOMEM;
+    um_err err = {0};
+    fixture f;
+    int failures = 0;
+
+    UM_CHECK_OK(um_backend_reserve(backend, &limits, &err), err);
+    f = make(backend, &small);
+    for (int n = 1; status == UM_E_NOMEM && n < 100; n++) {
+        char number[16];
+
+        snprintf(number, sizeof(number), "%d", n);
+        fake_set("FAIL_ALLOC", number);
+        status = um_backend_reserve(backend, &larger, &err);
+        fake_set("FAIL_ALLOC", "0");
+        failures += status == UM_E_NOMEM;
+        run(&f, "old scratch");
+    }
+    UM_CHECK_OK(status, err);
+    UM_CHECK(failures >= 3); /* the list, sums and scales */
+    discard(&f);
+    um_backend_close(backend);
+    UM_CHECK_INT(fake_counts().live_allocations, live);
+    um_backend_close(other);
+}
+
 static const um_test tests[] = {
     {"matches_double", matches_double, 180},
     {"order_of_execution_does_not_show", order_of_execution_does_not_show, 120},
@@ -503,5 +539,6 @@ static const um_test tests[] = {
     UM_TEST(plain_kernels_waste_no_access),
     UM_TEST(list_is_sent_when_it_changes),
     UM_TEST(failed_launch_is_an_error),
+    UM_TEST(failed_reserve_keeps_the_old_scratch),
 };
 UM_TEST_MAIN(tests)
