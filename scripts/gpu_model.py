@@ -19,7 +19,7 @@ MEMORY_SHARE = 0.80
 LAUNCH_SECONDS = 2.5e-6
 
 CHUNK_ROWS = 256  # core/model/model.c: rows that go through the products of a layer at once
-TILE_BYTES = 64 << 20  # the bound of the logits tile on a GPU
+TILE_BYTES = 64 << 20  # the tile that logits, and gate and up, go through on a GPU
 ATTENTION_TILE = 64  # kernels/cuda/cuda_attention.h: packed query rows, and keys, of a tile
 BLOCK_ROWS = 32  # rows of a request that are scored in a step: a block of its canvas
 PRODUCT_TILE = 128  # assumed tile of cuBLASLt, rows and columns
@@ -138,20 +138,22 @@ def attention(model: Model, step: Step) -> Kernel:
 def kernels(model: Model, step: Step, chunk_rows: int = CHUNK_ROWS) -> list[Kernel]:
     rows, scored, layers, width = step.rows, step.scored, model.layers, model.width
     parts, wanted = chunks(rows, chunk_rows), chunks(scored, chunk_rows)
-    chunk = parts[0]
+    heads = chunks(scored, TILE_BYTES // (4 * model.vocab))
+    chunk, pieces = parts[0], ceil(width / 1024)  # blocks of a row of an elementwise kernel
     # The last layer's MLP runs for the scored rows alone.
     mlp_launches = (layers - 1) * len(parts) + len(wanted)
     mlp_rows = (layers - 1) * rows + scored
-    pieces = ceil(width / 1024)  # blocks of a row of an elementwise kernel
-    tile_rows = TILE_BYTES // (4 * model.vocab)
-    heads = chunks(scored, tile_rows)
 
-    def mlp(name: str, k: int, n: int, out_bytes: int) -> Kernel:
-        body = product(name, layers - 1, parts, k, n, out_bytes)
-        end = product(name, 1, wanted, k, n, out_bytes)
-        return Kernel(name, mlp_launches, body.blocks, 1, body.bytes + end.bytes,
+    def tiled(of: list[int]) -> list[int]:
+        return [piece for part in of for piece in chunks(part, TILE_BYTES // (8 * model.mlp))]
+
+    def mlp(name: str, split, k: int, n: int, out_bytes: int) -> Kernel:
+        body = product(name, layers - 1, split(parts), k, n, out_bytes)
+        end = product(name, 1, split(wanted), k, n, out_bytes)
+        return Kernel(name, body.launches + end.launches, body.blocks, 1, body.bytes + end.bytes,
                       body.flops + end.flops)
 
+    gate_up = mlp("product gate, up", tiled, width, 2 * model.mlp, 4)
     return [
         by_row("embed, gather", 1 + len(wanted), rows + scored, chunk * pieces, 6 * width),
         by_row("rmsnorm", layers * len(parts) + mlp_launches + len(wanted),
@@ -160,10 +162,10 @@ def kernels(model: Model, step: Step, chunk_rows: int = CHUNK_ROWS) -> list[Kern
         by_row("rope", layers * len(parts), layers * rows, chunk, 6 * model.qkv),
         attention(model, step),
         product("product out", layers, parts, model.q, width, 8),
-        mlp("product gate, up", width, 2 * model.mlp, 4),
-        by_row("gated activation", mlp_launches, mlp_rows, chunk * ceil(model.mlp / 1024),
-               10 * model.mlp),
-        mlp("product down", model.mlp, width, 8),
+        gate_up,
+        by_row("gated activation", gate_up.launches, mlp_rows,
+               max(tiled(parts)) * ceil(model.mlp / 1024), 10 * model.mlp),
+        mlp("product down", list, model.mlp, width, 8),
         by_row("mix", 1, scored, scored * pieces, 6 * width),
         product("product head", 1, heads, width, model.vocab, 4),
         by_row("score: prepare, choose", 2 * len(heads), scored, heads[0], 2 * 4 * model.vocab),
@@ -215,7 +217,7 @@ def step_table(model: Model) -> str:
                      " / ".join(f"{pace / seconds:,.0f}" for pace in PACES),
                      " / ".join(f"{step.requests * pace / seconds:,.0f}" for pace in PACES)])
     paces = "/".join(map(str, PACES))
-    return table(["requests x rows", "launches", "ms of launching", "ms a step", "ms unchunked",
+    return table(["requests x rows", "launches", "ms of launching", "ms a step", "ms in one chunk",
                   f"tokens/s of a stream at {paces}", f"in sum at {paces}"], rows)
 
 
