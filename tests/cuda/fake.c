@@ -2,6 +2,7 @@
 #include "tests/cuda/fake.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include "tests/test.h"
 
@@ -9,13 +10,15 @@ enum { KERNELS_MAX = 256 };
 
 const char *fake_plugin(void)
 {
-    return UM_CUDA_FAKE_PLUGIN;
+    const char *real = getenv("UM_CUDA_TEST_PLUGIN");
+
+    return real ? real : UM_CUDA_FAKE_PLUGIN;
 }
 
 um_backend *fake_open_tile(size_t tile_bytes)
 {
     um_backend_options options = {
-        .name = "cuda", .plugin = UM_CUDA_FAKE_PLUGIN, .tile_bytes = tile_bytes};
+        .name = "cuda", .plugin = fake_plugin(), .tile_bytes = tile_bytes};
     um_backend *backend = NULL;
     um_err err = {0};
 
@@ -33,7 +36,7 @@ um_backend *fake_open(void)
  * POSIX asks for, since C has no cast from an object pointer. */
 static void find(const char *name, void *function)
 {
-    void *plugin = dlopen(UM_CUDA_FAKE_PLUGIN, RTLD_NOW | RTLD_NOLOAD);
+    void *plugin = dlopen(fake_plugin(), RTLD_NOW | RTLD_NOLOAD);
     void *address = plugin ? dlsym(plugin, name) : NULL;
 
     if (!address)

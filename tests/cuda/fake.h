@@ -9,7 +9,8 @@
 
 #include "tests/fakecuda/fakecuda.h"
 
-/* Path of the plugin. */
+/* Path of the plugin: UM_CUDA_TEST_PLUGIN where that is set (scripts/gpu_check), which has no fake
+ * runtime to ask. */
 const char *fake_plugin(void);
 /* Ends the test with a message when it cannot. Close with um_backend_close. */
 um_backend *fake_open(void);
