@@ -246,13 +246,29 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
                         ids, field, err);
 }
 
+/* Families whose authors begin every raw prompt with a begin token, unless the tokenizer did. */
+static um_status put_bos_first(const um_served *served, um_ids *ids, um_err *err)
+{
+    int32_t bos = served->info->config.prompt_bos;
+
+    if (bos < 0 || (ids->count > 0 && ids->data[0] == bos))
+        return UM_OK;
+    if (!um_ids_push(ids, bos))
+        return um_fail(err, UM_E_NOMEM, "no memory for %zu ids", ids->count + 1);
+    memmove(ids->data + 1, ids->data, (ids->count - 1) * sizeof(*ids->data));
+    ids->data[0] = bos;
+    return UM_OK;
+}
+
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err)
 {
-    return check_prompt(served,
-                        um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_POST_PROCESS,
-                                            (size_t)served->limits.context_max, ids, err),
-                        ids, field, err);
+    um_status status = um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_POST_PROCESS,
+                                           (size_t)served->limits.context_max, ids, err);
+
+    if (status == UM_OK)
+        status = put_bos_first(served, ids, err);
+    return check_prompt(served, status, ids, field, err);
 }
 
 um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
@@ -274,6 +290,8 @@ um_status um_served_given(const um_served *served, const um_config *config, um_p
         config->block_length > 0 ? config->block_length : served->limits.defaults.block_length;
     int64_t per_step = config->tokens_per_step;
 
+    if (block == 0) /* the whole answer */
+        block = config->max_tokens > 0 ? config->max_tokens : served->limits.defaults.max_tokens;
     if (config->steps > 0 && per_step > 0)
         return um_fail_field(err, UM_E_CONFLICT, "--tokens-per-step",
                              "--steps and --tokens-per-step exclude each other");
@@ -288,6 +306,10 @@ um_status um_served_given(const um_served *served, const um_config *config, um_p
         .block_length = config->block_length,
         .has_threshold = config->threshold >= 0,
         .threshold = config->threshold,
+        .has_top_p = config->top_p >= 0,
+        .top_p = config->top_p,
+        .has_order_temperature = config->order_temperature >= 0,
+        .order_temperature = config->order_temperature,
         .has_factor = config->factor > 0,
         .factor = config->factor,
         .has_temperature = config->temperature >= 0,
