@@ -250,7 +250,7 @@ __device__ __forceinline__ void list_chosen(const umi_score_job &job, const um_s
     }
 }
 
-__global__ void __launch_bounds__(THREADS, 1) choose(umi_score_job job)
+__global__ void __launch_bounds__(THREADS, 2) choose(umi_score_job job)
 {
     __shared__ scan scans[WARPS];
     __shared__ float partial[WARPS];
