@@ -170,20 +170,32 @@ void stamp_shared(Warp &warp, int lane, Actor actor, Touch touch, uint32_t offse
     }
 }
 
+namespace
+{
+
+/* A cp.async of any warp that has yet to fill some of these bytes. */
+bool is_pending(const Block &block, uint32_t offset, uint32_t bytes)
+{
+    for (const Warp &warp : block.warps)
+        for (const AsyncCopy &copy : warp.copies)
+            for (int i = 0; i < LANES; i++)
+                if (has(copy.lanes, i) && copy.shared_offset[i] < offset + bytes &&
+                    offset < copy.shared_offset[i] + copy.bytes)
+                    return true;
+    return false;
+}
+
+} // namespace
+
 void check_valid(Warp &warp, int lane, uint32_t offset, uint32_t bytes)
 {
     if (warp.block->shared.valid(offset, bytes))
         return;
-    for (const AsyncCopy &copy : warp.copies)
-        for (int i = 0; i < LANES; i++)
-            if (has(copy.lanes, i) && copy.shared_offset[i] < offset + bytes &&
-                offset < copy.shared_offset[i] + copy.bytes)
-                warp.fault(lane, "uninitialised shared",
-                           "%u bytes at offset %u are read while cp.async still fills them: a "
-                           "wait_group is missing or waits for too few groups",
-                           bytes, offset);
-    warp.fault(lane, "uninitialised shared",
-               "%u bytes at offset %u are read that no thread has written", bytes, offset);
+    warp.fault(lane, "uninitialised shared", "%u bytes at offset %u are read %s", bytes, offset,
+               is_pending(*warp.block, offset, bytes)
+                   ? "while cp.async still fills them: a wait_group is missing or waits for too "
+                     "few groups"
+                   : "that no thread has written");
 }
 
 namespace

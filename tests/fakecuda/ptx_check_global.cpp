@@ -32,7 +32,7 @@ const char *verb_of(Touch touch)
     if (inside && inside->kind == MemoryKind::constant && inside->holds(address, access.bytes))
         warp.fault(lane, "constant memory", "%u-byte %s in constant %s", access.bytes, verb,
                    inside->name.c_str());
-    if (inside || (below && address - below->base - below->bytes < 65536)) {
+    if (inside || (below && address - below->base - below->bytes < 4096)) {
         const Allocation &near = inside ? *inside : *below;
 
         warp.fault(lane, "global bounds",

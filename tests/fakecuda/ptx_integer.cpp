@@ -214,18 +214,19 @@ template <class T> uint32_t find_highest_shift(T a)
     return found == ~0u ? found : uint32_t(BITS<T>) - 1 - found;
 }
 
+/* Bits of the field above the register are copies of its sign. */
 template <class T> T extract_bits(T a, uint32_t position, uint32_t length)
 {
-    uint32_t from = position & 255, count = length & 255;
-    Unsigned<T> value = shift_right(Unsigned<T>(a), from);
-    uint32_t top = from + count - 1;
-    bool negative = std::is_signed_v<T> && count > 0 &&
-                    ((a >> (top < uint32_t(BITS<T>) ? top : uint32_t(BITS<T>) - 1)) & 1);
+    using U = Unsigned<T>;
+    constexpr uint32_t SIZE = uint32_t(BITS<T>);
+    const uint32_t from = position & 255, wanted = length & 255;
+    const uint32_t top = minimum(from + wanted - 1, SIZE - 1);
+    const bool negative = std::is_signed_v<T> && wanted > 0 && ((a >> top) & 1);
+    const uint32_t count = from < SIZE ? minimum(wanted, SIZE - from) : 0;
+    const U field = count < SIZE ? U((U(1) << count) - 1) : U(-1);
+    const U value = shift_right(U(a), from) & field;
 
-    if (count >= uint32_t(BITS<T>))
-        return T(negative ? value | ~shift_right(Unsigned<T>(-1), from) : value);
-    Unsigned<T> field = Unsigned<T>((Unsigned<T>(1) << count) - 1);
-    return T(negative ? (value & field) | Unsigned<T>(~field) : value & field);
+    return T(negative ? value | U(~field) : value);
 }
 /* The low `length` bits of a placed into b. */
 template <class T> T insert_bits(T a, T b, uint32_t position, uint32_t length)
