@@ -153,7 +153,7 @@ def ctest(totals, preset, *arguments):
 
 def pytest(totals, preset, *arguments):
     work = Work(f"Python tests {preset}")
-    work.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=300",
+    work.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600",
               f"--junitxml={work.report}", *arguments],
              {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1"})
     totals.add(work, *(pytest_counts(work.report) if work.report.exists() else (0, 1, 0)))

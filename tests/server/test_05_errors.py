@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from child import TIMEOUT
 from unmask_server import CHAT, TEXT, chat
 
 KEY, OTHER = "sk-first-0123456789", "sk-second-9876543210"
@@ -86,7 +87,7 @@ def test_request_ids_are_the_clients_where_they_can_be(shared):
 
 def test_expect_continue_is_answered_before_the_body(shared):
     payload = json.dumps(chat()).encode()
-    with socket.create_connection(("127.0.0.1", shared.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=TIMEOUT) as client:
         client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
                        % (CHAT.encode(), len(payload)))

@@ -176,7 +176,7 @@ def test_silence_is_filled_with_comments(launch):
 
 
 def test_sigterm_lets_what_runs_finish(launch):
-    server = launch("--backend", "ref")
+    server = launch("--backend", "ref", "--drain-timeout", "600")
     body = {"prompt": [5] * 64, "max_tokens": 64, "seed": 1}
     client = server.open_stream(TEXT, body)
     server.signal(signal.SIGTERM)

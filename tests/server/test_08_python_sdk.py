@@ -104,7 +104,7 @@ def test_full_queue_is_retried_until_there_is_room(slow):
         client_of(slow, max_retries=0).chat.completions.create(**ARGUMENTS)
     before = slow.metrics()['requests_rejected_total{reason="queue_full"}']
     with pytest.raises(openai.RateLimitError):
-        client_of(slow, max_retries=1).with_options(timeout=60).chat.completions.create(**ARGUMENTS)
+        client_of(slow, max_retries=1).chat.completions.create(**ARGUMENTS)
     assert slow.metrics()['requests_rejected_total{reason="queue_full"}'] == before + 2
     first.close()
     second.close()

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from child import TIMEOUT
 from unmask_server import TEXT
 
 SCRIPT = pathlib.Path(__file__).with_name("sdk.mjs")
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("node") or not pathlib.Path(MOD
 
 def run(server, scenario):
     result = subprocess.run(["node", str(SCRIPT), scenario, f"http://127.0.0.1:{server.port}/v1"],
-                            capture_output=True, text=True, timeout=90)
+                            capture_output=True, text=True, timeout=TIMEOUT)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -66,12 +67,14 @@ def test_a_full_queue_is_retried_twice(slow):
         stream.close()
 
 
-def test_timeouts_leave_nothing_behind(slow):
-    seen = run(slow, "timeout")
+def test_timeouts_leave_nothing_behind(launch):
+    """The queue has room for an attempt that comes before the last one is seen to be gone."""
+    server = launch("--backend", "ref", "--max-batch", "1")
+    seen = run(server, "timeout")
     assert seen["attempts"] == ["0", "1", "2"]
     assert seen["error"]["name"] == "APIConnectionTimeoutError"
-    slow.wait_idle()
-    assert slow.metrics()['request_success_total{finished_reason="abort"}'] == 3
+    server.wait_for_metric('request_success_total{finished_reason="abort"}', lambda n: n == 3)
+    server.wait_idle()
 
 
 def test_an_error_in_mid_stream_is_raised(launch):

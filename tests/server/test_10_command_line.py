@@ -9,13 +9,14 @@ import subprocess
 
 import pytest
 
+from child import TIMEOUT
 from unmask_server import BINARY
 
 COMMANDS = ("serve", "generate", "inspect", "bench", "eval")
 
 
 def run(*arguments, **how):
-    return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=60,
+    return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=TIMEOUT,
                           **{"stdin": subprocess.DEVNULL, **how})
 
 
@@ -155,7 +156,7 @@ def test_generate_draws_the_draft_in_a_terminal(checkpoint, shared):
         if not part:
             break
         screen += part
-    assert process.wait(60) == 0 and process.stderr.read() == b""
+    assert process.wait(TIMEOUT) == 0 and process.stderr.read() == b""
     text = screen.decode().replace("\r\n", "\n")
     last = text.rsplit("\x1b[J", 1)[1]
     answer = shared.text(max_tokens=24, seed=3)
@@ -171,7 +172,7 @@ def test_generate_ends_on_ctrl_c(checkpoint):
                                 "--max-tokens", "900", "x"], stdout=subprocess.PIPE,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == -signal.SIGINT
+    assert process.wait(TIMEOUT) == -signal.SIGINT
 
 
 def test_generate_explains_its_errors(checkpoint):

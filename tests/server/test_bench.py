@@ -3,12 +3,13 @@ import json
 import subprocess
 
 import unmask_server
+from child import TIMEOUT
 
 SHAPE = "64,2,4,2,96,300"
 
 
 def bench(*options):
-    done = subprocess.run([unmask_server.BINARY, "bench", "--repeat", "1", *options], timeout=300,
+    done = subprocess.run([unmask_server.BINARY, "bench", "--repeat", "1", *options], timeout=TIMEOUT,
                           capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from child import TIMEOUT
 from unmask_server import BINARY
 
 OPTIONS = ("--threads", "1", "--max-tokens", "16")
@@ -16,7 +17,7 @@ PROMPTS = ["Hello", "What is 2 + 3?", "Sort: 3 1 2", "x" * 60, "", "Hi \u00e9\u4
 
 def run(*arguments):
     return subprocess.run([str(BINARY), "eval", *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120, stdin=subprocess.DEVNULL)
+                          timeout=TIMEOUT, stdin=subprocess.DEVNULL)
 
 
 def write_tasks(path, checkers, kinds=("even", "odd")):

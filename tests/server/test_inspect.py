@@ -6,10 +6,11 @@ import subprocess
 import pytest
 
 import unmask_server
+from child import TIMEOUT
 
 
 def inspect(directory, *options):
-    done = subprocess.run([unmask_server.BINARY, "inspect", directory, *options], timeout=60,
+    done = subprocess.run([unmask_server.BINARY, "inspect", directory, *options], timeout=TIMEOUT,
                           capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 

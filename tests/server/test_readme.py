@@ -11,11 +11,10 @@ import sys
 import openai
 import pytest
 
-from child import BUILD, ROOT
+from child import BUILD, ROOT, TIMEOUT
 from unmask_server import events, joined
 
 README = (ROOT / "README.md").read_text()
-SECONDS = 240
 CAPITAL = "The capital of France is Paris."
 
 
@@ -42,11 +41,11 @@ def served():
     assert process.poll() is None, said
     yield
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(TIMEOUT) == 0
 
 
 def run(command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

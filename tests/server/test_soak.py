@@ -8,6 +8,7 @@ import random
 from child import SANITIZED, wait_until
 
 CLIENTS = 64
+CONNECTIONS_MIN = 4  # of each client, however slow the machine is
 SECONDS = 10 if SANITIZED else 60
 WARM_UP_SECONDS = SECONDS / 6  # stacks, arenas and caches fill; what grows afterwards is a leak
 PAUSE_SECONDS = 1  # at most, between a client's connections: most requests run, a burst is refused
@@ -75,7 +76,9 @@ async def ask_once(port, rng, tally):
 async def client(port, seed, deadline, tally):
     rng = random.Random(seed)
     loop = asyncio.get_running_loop()
-    while loop.time() < deadline:
+    connections = 0
+    while loop.time() < deadline or connections < CONNECTIONS_MIN:
+        connections += 1
         await ask_once(port, rng, tally)
         await asyncio.sleep(rng.random() * PAUSE_SECONDS)
 
