@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes a tiny LLaDA checkpoint in the real layout. Deterministic, under two seconds, Python alone.
+"""Writes a tiny checkpoint in its family's real layout. Deterministic, under two seconds, Python
+alone.
 
-    make_tiny_checkpoint.py --kind served --out DIR    small tokenizer, random weights, any text
-    make_tiny_checkpoint.py --kind hash --out DIR      40 ids, weights of the published test vectors
+    make_tiny_checkpoint.py --family F --out DIR       small tokenizer, random weights, any text
+    make_tiny_checkpoint.py --kind hash --out DIR      LLaDA, 40 ids, weights of the published vectors
 
 `hash` is what tests/support/tiny_checkpoint.h describes: weights that follow from a formula, so that
 no file needs to travel; it has no tokenizer and is asked by token ids only. `served` shows that a
@@ -210,19 +211,26 @@ def learn_merges(words, count):
     return merges
 
 
-def tokenizer():
+def byte_vocabulary():
+    """(entries in the order of their ids, merges) of a byte-level BPE."""
     characters = byte_characters()
-    words = [characters[32] + word for word in TEXT.split()]
-    merges = learn_merges(words, MERGES)
+    merges = learn_merges([characters[32] + word for word in TEXT.split()], MERGES)
     entries = list(characters.values()) + ["".join(pair) for pair in merges]
     assert len(set(entries)) == len(entries)
+    return entries, merges
+
+
+def tokenizer(specials, first=None, first_entry=0):
+    """Special tokens have ids from `first` on (behind the entries), entries from `first_entry` on."""
+    entries, merges = byte_vocabulary()
+    first = len(entries) if first is None else first
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
              "use_regex": False}
     return entries, {
         "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": len(entries) + i, "content": text, **flags, "special": True}
-                         for i, text in enumerate(SPECIALS)],
+        "added_tokens": [{"id": first + i, "content": text, **flags, "special": True}
+                         for i, text in enumerate(specials)],
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False},
@@ -232,18 +240,18 @@ def tokenizer():
         "model": {"type": "BPE", "dropout": None, "unk_token": None,
                   "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
                   "byte_fallback": False, "ignore_merges": False,
-                  "vocab": {entry: i for i, entry in enumerate(entries)},
+                  "vocab": {entry: first_entry + i for i, entry in enumerate(entries)},
                   "merges": [" ".join(pair) for pair in merges]},
     }
 
 
-def tokenizer_config(first_special):
+def tokenizer_config(specials, first_special, template):
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
     return {
         "add_bos_token": False, "add_eos_token": False,
         "added_tokens_decoder": {str(first_special + i): {"content": text, **flags, "special": True}
-                                 for i, text in enumerate(SPECIALS)},
-        "bos_token": "<|startoftext|>", "chat_template": CHAT_TEMPLATE,
+                                 for i, text in enumerate(specials)},
+        "bos_token": "<|startoftext|>", "chat_template": template,
         "clean_up_tokenization_spaces": False, "eos_token": "<|endoftext|>",
         "model_max_length": 1e30, "pad_token": "<|endoftext|>",
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -266,7 +274,7 @@ def quieten(head, width, entries, first_special):
 
 
 def write_served(out, dtype, shards):
-    entries, tokenizer_json = tokenizer()
+    entries, tokenizer_json = tokenizer(SPECIALS)
     first = len(entries)
     vocab = -(-(first + len(SPECIALS)) // ROWS_MULTIPLE) * ROWS_MULTIPLE
     end, mask = (first + SPECIALS.index(text) for text in ("<|endoftext|>", "<|mdm_mask|>"))
@@ -283,16 +291,17 @@ def write_served(out, dtype, shards):
     write_json(out / "config.json", config(shape, vocab, mask, end, 1024))
     write_json(out / "generation_config.json", {"bos_token_id": first, "eos_token_id": end})
     write_json(out / "tokenizer.json", tokenizer_json)
-    write_json(out / "tokenizer_config.json", tokenizer_config(first))
+    write_json(out / "tokenizer_config.json", tokenizer_config(SPECIALS, first, CHAT_TEMPLATE))
     write_json(out / "special_tokens_map.json", {
         "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"})
 
 
 def main():
+    import tiny_families  # which is made of this file's parts
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=["served", "hash"], required=True)
-    parser.add_argument("--family", choices=["llada"], default="llada")
+    parser.add_argument("--kind", choices=["served", "hash"], default="served")
+    parser.add_argument("--family", choices=["llada", *tiny_families.WRITERS], default="llada")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory, made if missing")
     parser.add_argument("--kv-heads", type=int, choices=[4, 2], default=4, help="of kind hash")
     parser.add_argument("--dtype", choices=["f32", "bf16", "f16"],
@@ -301,8 +310,12 @@ def main():
     options = parser.parse_args()
     if options.shards < 1:
         parser.error(f"--shards is {options.shards}; the minimum is 1")
+    if options.kind == "hash" and options.family != "llada":
+        parser.error("--kind hash is of the llada family only")
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.kind == "hash":
+    if options.family != "llada":
+        tiny_families.WRITERS[options.family](options.out, options.dtype or "bf16", options.shards)
+    elif options.kind == "hash":
         write_hash(options.out, options.kv_heads, options.dtype or "f32", options.shards)
     else:
         write_served(options.out, options.dtype or "bf16", options.shards)

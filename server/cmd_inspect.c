@@ -92,8 +92,16 @@ static void write_model_text(const um_model_report *report, um_buf *out)
     if (report->parameters > 0) { /* config.json was understood */
         write_dimensions(&report->config, out);
         row(out, "defaults");
-        um_buf_printf(out, "%s, blocks of %d, %d tokens, temperature %g\n", defaults->algorithm,
-                      defaults->block_length, defaults->max_tokens, (double)defaults->temperature);
+        um_buf_printf(out, "%s, ", defaults->algorithm);
+        if (defaults->block_length > 0)
+            um_buf_printf(out, "blocks of %d", defaults->block_length);
+        else
+            um_buf_text(out, "one block");
+        um_buf_printf(out, ", %d tokens, temperature %g", defaults->max_tokens,
+                      (double)defaults->temperature);
+        if (defaults->top_p < 1.0f)
+            um_buf_printf(out, ", top_p %g", (double)defaults->top_p);
+        um_buf_char(out, '\n');
         row(out, "parameters");
         um_buf_printf(out, "%llu\n", (unsigned long long)report->parameters);
         row(out, "memory");
