@@ -24,29 +24,36 @@ inline std::string read_text(const std::string &path)
     return text.str();
 }
 
-/* Device memory of `count` elements, filled as cudaMalloc fills it. */
+/* Device memory of `count` elements, aligned and filled as cudaMalloc does it. */
 template <class T> class Buffer
 {
   public:
-    explicit Buffer(size_t count) : values_(count)
+    explicit Buffer(size_t count) : count_(count)
     {
-        memset(static_cast<void *>(values_.data()), 0xff, count * sizeof(T));
-        memory().add(values_.data(), count * sizeof(T), MemoryKind::device);
+        const size_t alignment = 256, bytes = count * sizeof(T);
+
+        values_ = static_cast<T *>(
+            aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
+        if (!values_)
+            abort();
+        memset(static_cast<void *>(values_), 0xff, bytes);
+        memory().add(values_, bytes, MemoryKind::device);
     }
     explicit Buffer(const std::vector<T> &values) : Buffer(values.size())
     {
-        std::copy(values.begin(), values.end(), values_.begin());
+        memcpy(static_cast<void *>(values_), values.data(), values.size() * sizeof(T));
     }
     ~Buffer()
     {
-        memory().remove(values_.data());
+        memory().remove(values_);
+        free(values_);
     }
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
 
     T *device()
     {
-        return values_.data();
+        return values_;
     }
     T &operator[](size_t i)
     {
@@ -54,11 +61,12 @@ template <class T> class Buffer
     }
     size_t size() const
     {
-        return values_.size();
+        return count_;
     }
 
   private:
-    std::vector<T> values_;
+    T *values_;
+    size_t count_;
 };
 
 class TestModule
