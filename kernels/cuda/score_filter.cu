@@ -125,6 +125,8 @@ __device__ __forceinline__ uint64_t cut_row(const float *row, int vocab, const u
     mass_weight mass = {MINUS_INFINITY, rule.temperature > 0 ? rule.temperature : 1.0f};
     uint64_t cut = ALL_RANKS;
 
+    if (rule.temperature <= 0 && !rule.filtered) /* the best token is always kept */
+        return cut;
     if (rule.top_p < 1 || rule.min_p > 0) {
         each_group<4>(row, vocab, [&](int, float4 l) { mass.max = fmaxf(mass.max, largest(l)); });
         mass.max = block_reduce(mass.max, shared.floats, larger());

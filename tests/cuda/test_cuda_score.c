@@ -567,44 +567,65 @@ static void company_does_not_show(void)
 /* ---- what it costs ---------------------------------------------------------------------------------- */
 
 typedef struct traffic {
-    uint64_t prepare, choose; /* bytes read */
+    int64_t prepare, choose; /* bytes read */
 } traffic;
 
-/* Eight greedy rows, whose logits are read twice. */
-static traffic plain_traffic(int32_t vocab)
+/* One row whose logits are all but unique. */
+static traffic traffic_of(int32_t vocab, um_score_rule rule)
 {
     um_backend *backend = open_backend("cuda", vocab, 0);
-    call c = make_call(4, vocab, 0);
+    call c = make_call(1, vocab, 0);
     fakecuda_kernel prepare, choose;
     static result out;
 
-    for (int32_t r = 0; r < c.rows; r++)
-        c.score_rows[r].rule = 0;
-    for (int32_t k = 0; k < 2; k++)
-        c.rules[0].banned[k] = c.rules[0].uncounted[k] = -1;
+    c.rules[0] = rule;
+    c.rule_count = 1;
     fake_reset_kernels();
     run(backend, &c, &out, "traffic");
     prepare = fake_kernel("score::prepare");
     choose = fake_kernel("score::choose");
-    UM_CHECK_INT(prepare.blocks, c.rows);
-    UM_CHECK_INT(choose.blocks, c.rows);
+    UM_CHECK_INT(prepare.blocks, 1);
+    UM_CHECK_INT(choose.blocks, 1);
+    UM_CHECK_INT(prepare.global_sectors, prepare.global_ideal);
     UM_CHECK_INT(choose.global_sectors, choose.global_ideal);
     UM_CHECK_INT(choose.shared_waves, choose.shared_ideal);
-    UM_CHECK_INT(choose.bytes_written, c.rows * 8); /* a token and a confidence */
+    UM_CHECK_INT(choose.bytes_written, 8); /* a token and a confidence */
     UM_CHECK_INT(choose.atomics, 0);
     um_backend_close(backend);
-    return (traffic){prepare.bytes_read, choose.bytes_read};
+    return (traffic){(int64_t)prepare.bytes_read, (int64_t)choose.bytes_read};
 }
 
-/* Beside the logits, each thread reads its row's rule: the same for every vocabulary. */
-static void plain_rows_are_read_twice(void)
+/* How often the kernels read a row: what each thread reads of the rule is the same for every
+ * vocabulary, and small. */
+static void rows_are_read_as_often_as_the_rule_needs(void)
 {
-    const int64_t rows = 4, small = 1024, large = 126464;
-    traffic a = plain_traffic((int32_t)small), b = plain_traffic((int32_t)large);
+    static const struct {
+        um_score_rule rule;
+        int64_t prepare, choose;
+    } cases[] = {
+        {{.top_p = 1}, 0, 2}, /* best, sum */
+        {{.top_p = 1, .temperature = 1}, 0, 2},
+        {{.top_p = 1, .confidence = UM_CONFIDENCE_RANDOM}, 0, 1},
+        {{.top_p = 1, .confidence = UM_CONFIDENCE_ENTROPY}, 0, 3},
+        {{.top_p = 1, .min_p = 0.1f, .temperature = 1}, 1, 2}, /* largest */
+        {{.top_p = 1, .top_k = 50, .temperature = 1}, 3, 2},   /* three digits */
+        {{.top_p = 0.9f, .temperature = 1}, 5, 2},             /* largest, mass, three digits */
+    };
+    const int64_t small = 1024, large = 126464;
 
-    UM_CHECK_INT(b.choose - a.choose, 2 * rows * (large - small) * 4);
-    UM_CHECK(a.choose - (uint64_t)(2 * rows * small * 4) <= (uint64_t)(rows * 512 * 96));
-    UM_CHECK_INT(b.prepare, a.prepare); /* nothing of the row */
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
+        um_score_rule rule = cases[i].rule;
+        traffic a, b;
+
+        for (int32_t k = 0; k < 2; k++)
+            rule.banned[k] = rule.uncounted[k] = -1;
+        a = traffic_of((int32_t)small, rule);
+        b = traffic_of((int32_t)large, rule);
+        UM_CHECK_INT(b.prepare - a.prepare, cases[i].prepare * (large - small) * 4);
+        UM_CHECK_INT(b.choose - a.choose, cases[i].choose * (large - small) * 4);
+        UM_CHECK(a.prepare - cases[i].prepare * small * 4 <= 512 * 96);
+        UM_CHECK(a.choose - cases[i].choose * small * 4 <= 512 * 96);
+    }
 }
 
 /* Launches and products follow from shapes; the host neither waits nor allocates. */
@@ -690,7 +711,7 @@ static const um_test tests[] = {
     {"scale_and_plain_logits_agree_with_ref", scale_and_plain_logits_agree_with_ref, 0},
     {"order_of_execution_does_not_show", order_of_execution_does_not_show, 120},
     {"company_does_not_show", company_does_not_show, 120},
-    {"plain_rows_are_read_twice", plain_rows_are_read_twice, 0},
+    {"rows_are_read_as_often_as_the_rule_needs", rows_are_read_as_often_as_the_rule_needs, 120},
     {"a_call_neither_waits_nor_allocates", a_call_neither_waits_nor_allocates, 0},
     {"failed_launch_is_an_error", failed_launch_is_an_error, 0},
     {"a_vocabulary_beyond_the_bound_is_refused", a_vocabulary_beyond_the_bound_is_refused, 0},
