@@ -58,6 +58,30 @@ static void rms_norm(um_dtype dtype, const double *x, const float *gain, int64_t
                                      (double)gain[i]);
 }
 
+static void layer_norm(um_dtype dtype, const double *x, const float *gain, const float *bias,
+                       int64_t count, double *out)
+{
+    double mean = 0, variance = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        mean += x[i] / (double)count;
+    for (int64_t i = 0; i < count; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / (double)count;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = round_to(dtype, (x[i] - mean) / sqrt(variance + EPSILON) * (double)gain[i] +
+                                     (double)bias[i]);
+}
+
+/* The model's kind of norm, with these vectors. */
+static void norm(const oracle *w, const double *x, const float *gain, const float *bias,
+                 double *out)
+{
+    if (w->o.layer_norm)
+        layer_norm(w->compute, x, gain, bias, w->d, out);
+    else
+        rms_norm(w->compute, x, gain, w->d, out);
+}
+
 /* out = W x + b; b may be NULL. */
 static void matrix(um_dtype dtype, const float *weight, const float *bias, const double *x,
                    int64_t out_count, int64_t in_count, double *out)
@@ -90,7 +114,8 @@ static void project(oracle *w, int32_t layer, int64_t row)
     double *h = doubles(w->d);
     double *q = w->q + row * w->d, *k = w->keys + row * w->k;
 
-    rms_norm(w->compute, w->x + row * w->d, of_layer(w, layer, "attn_norm.weight"), w->d, h);
+    norm(w, w->x + row * w->d, of_layer(w, layer, "attn_norm.weight"),
+         of_layer(w, layer, "attn_norm.bias"), h);
     matrix(w->compute, of_layer(w, layer, "q_proj.weight"), of_layer(w, layer, "q_proj.bias"), h,
            w->d, w->d, q);
     matrix(w->compute, of_layer(w, layer, "k_proj.weight"), of_layer(w, layer, "k_proj.bias"), h,
@@ -158,7 +183,7 @@ static void finish(oracle *w, int32_t layer, int64_t row)
            attended, w->d, w->d, added);
     for (int64_t i = 0; i < w->d; i++)
         x[i] += added[i];
-    rms_norm(w->compute, x, of_layer(w, layer, "ff_norm.weight"), w->d, h);
+    norm(w, x, of_layer(w, layer, "ff_norm.weight"), of_layer(w, layer, "ff_norm.bias"), h);
     matrix(w->compute, of_layer(w, layer, "ff_proj.weight"), of_layer(w, layer, "ff_proj.bias"), h,
            w->m, w->d, gate);
     matrix(w->compute, of_layer(w, layer, "up_proj.weight"), of_layer(w, layer, "up_proj.bias"), h,
@@ -184,8 +209,8 @@ static void head(const oracle *w, int64_t row, double *logits)
                                                 : "model.transformer.ff_out.weight");
     double *h = doubles(w->d);
 
-    rms_norm(w->compute, w->x + row * w->d,
-             um_tiny_values(&w->tiny, "model.transformer.ln_f.weight"), w->d, h);
+    norm(w, w->x + row * w->d, um_tiny_values(&w->tiny, "model.transformer.ln_f.weight"),
+         um_tiny_values(&w->tiny, "model.transformer.ln_f.bias"), h);
     matrix(w->compute, weight, um_tiny_values(&w->tiny, "model.transformer.ff_out.bias"), h,
            w->o.embedding_size, w->d, logits);
     if (w->o.scale_logits)

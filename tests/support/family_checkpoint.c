@@ -241,6 +241,54 @@ static void build_dream(builder *b, const char **config)
               "\"eos_token_id\":35,\"bos_token_id\":35}\n";
 }
 
+/* LLaDA's tensors with other names; the values stay where they are. */
+static void rename_tensor(um_tiny_tensor *tensor)
+{
+    static const char *const leaves[][2] = {
+        {"attn_norm.", "input_layernorm."}, {"q_proj.", "self_attn.q_proj."},
+        {"k_proj.", "self_attn.k_proj."},   {"v_proj.", "self_attn.v_proj."},
+        {"attn_out.", "self_attn.o_proj."}, {"ff_norm.", "post_attention_layernorm."},
+        {"ff_proj.", "mlp.gate_proj."},     {"up_proj.", "mlp.up_proj."},
+        {"ff_out.", "mlp.down_proj."}};
+    char leaf[32];
+    int layer;
+
+    if (sscanf(tensor->name, "model.transformer.blocks.%d.%31s", &layer, leaf) == 2) {
+        for (size_t i = 0; i < UM_COUNT_OF(leaves); i++)
+            if (strncmp(leaf, leaves[i][0], strlen(leaves[i][0])) == 0)
+                snprintf(tensor->name, sizeof(tensor->name), "model.layers.%d.%s%s", layer,
+                         leaves[i][1], leaf + strlen(leaves[i][0]));
+    } else if (strstr(tensor->name, "wte")) {
+        snprintf(tensor->name, sizeof(tensor->name), "model.embed_tokens.weight");
+    } else {
+        UM_ASSERT(sscanf(tensor->name, "model.transformer.ln_f.%31s", leaf) == 1);
+        snprintf(tensor->name, sizeof(tensor->name), "model.norm.%s", leaf);
+    }
+}
+
+static void build_illada(builder *b, const char **config)
+{
+    um_tiny_options o = um_tiny_resolve(b->options->like);
+    static char text[1024];
+
+    UM_ASSERT(o.tied_head && o.block_group_size == 1);
+    um_tiny_deinit(&b->tiny);
+    um_tiny_init(&b->tiny, &o);
+    for (size_t i = 0; i < b->tiny.count; i++)
+        rename_tensor(&b->tiny.items[i]);
+    snprintf(text, sizeof(text),
+             "{\"architectures\":[\"ILLaDAForCausalLM\"],\"hidden_size\":%d,"
+             "\"intermediate_size\":%d,\"num_hidden_layers\":%d,\"num_attention_heads\":%d,"
+             "\"num_key_value_heads\":%d,\"vocab_size\":%d,\"max_position_embeddings\":%d,"
+             "\"rms_norm_eps\":1e-05,\"layer_norm_eps\":%s,\"rope_theta\":500000.0,"
+             "\"rope_scaling\":null,\"hidden_act\":\"silu\",\"attention_bias\":%s,"
+             "\"mlp_bias\":%s,\"tie_word_embeddings\":true,\"eos_token_id\":[35,36]}\n",
+             o.width, o.mlp_width, o.layers, o.heads, o.kv_heads, o.embedding_size, o.context,
+             o.layer_norm ? "1e-05" : "null", o.linear_bias ? "true" : "false",
+             o.linear_bias ? "true" : "false");
+    *config = text;
+}
+
 um_status um_family_checkpoint_write(const char *dir, const um_family_checkpoint *options,
                                      um_err *err)
 {
@@ -250,7 +298,8 @@ um_status um_family_checkpoint_write(const char *dir, const um_family_checkpoint
     } families[] = {{"dream", build_dream},
                     {"diffugpt", build_diffugpt},
                     {"diffullama", build_diffullama},
-                    {"mmada", build_mmada}};
+                    {"mmada", build_mmada},
+                    {"illada", build_illada}};
     builder b = {.options = options};
     const char *config = NULL;
     char path[512];

@@ -9,7 +9,9 @@
  *     diffullama  D 32, 2 layers, 4 heads, 2 KV heads, MLP 48, vocabulary 96; mask 81
  *     mmada       D 32, 2 layers, 4 heads, MLP 64, vocabulary 80; mask 40, begin 41, end 42
  *
- * The last three: h = FNV-1a-64 of the tensor's name, r(j) = splitmix64(h + j), and
+ *     illada      the LLaDA of `like`, whose head must be tied, under Hugging Face's names; mask 5
+ *
+ * diffugpt, diffullama, mmada: h = FNV-1a-64 of the tensor's name, r(j) = splitmix64(h + j), and
  * u(j) = (r(j) >> 40) / 2^23 - 1; an element is offset + scale * u(j) in float32. Embeddings and
  * heads 0.6; weights of norms 1 + 0.1 u; diffugpt's positions 0.3 and biases 0.05; all else 0.4.
  */
@@ -25,6 +27,7 @@ typedef struct um_family_checkpoint {
     const char *body; /* diffugpt, diffullama: other tensor names; NULL: as released. "transformer."
                        * and "" (GPT-2), "denoise_model" (DiffuLLaMA's wrapper) */
     bool stored_head; /* diffugpt: lm_head.weight is in the file, too */
+    const um_tiny_options *like; /* illada */
 } um_family_checkpoint;
 
 /* config.json, weights and special_tokens_map.json, into an existing directory. */

@@ -81,7 +81,7 @@ static um_tiny_tensor *add(builder *b, uint32_t number, int64_t rows, int64_t co
 {
     um_tiny_tensor *tensor = &b->tiny->items[b->tiny->count++];
     int64_t elements = (rows ? rows : 1) * cols;
-    bool is_norm = strstr(leaf, "norm") || strstr(leaf, "ln_f");
+    bool is_norm = strstr(leaf, "norm.weight") || strstr(leaf, "ln_f.weight");
 
     UM_ASSERT(b->tiny->count <= TENSORS_MAX);
     snprintf(tensor->name, sizeof(tensor->name), "%s%s", b->prefix, leaf);
@@ -128,6 +128,10 @@ static void add_block(builder *b, const um_tiny_options *o, int32_t block)
         add(b, extra + 5, 0, m, "up_proj.bias");
         add(b, extra + 6, 0, d, "ff_out.bias");
     }
+    if (o->layer_norm) {
+        add(b, extra + 9, 0, d, "attn_norm.bias");
+        add(b, extra + 10, 0, d, "ff_norm.bias");
+    }
     if (o->qk_norm) {
         add(b, extra + 7, 0, d, "q_norm.weight");
         add(b, extra + 8, 0, k, "k_norm.weight");
@@ -148,6 +152,8 @@ void um_tiny_init(um_tiny *tiny, const um_tiny_options *options)
     for (int32_t block = 0; block < o.layers; block++)
         add_block(&b, &o, block);
     add(&root, number_last, 0, o.width, "ln_f.weight");
+    if (o.layer_norm)
+        add(&root, NUMBER_EXTRA - 2, 0, o.width, "ln_f.bias");
     if (!o.tied_head) {
         um_tiny_tensor *head =
             add(&root, number_last + 1, o.embedding_size, o.width, "ff_out.weight");

@@ -43,6 +43,7 @@ typedef struct um_tiny_options {
     bool qkv_bias;
     bool linear_bias; /* every linear: q, k, v and an untied head included */
     bool qk_norm;
+    bool layer_norm; /* norms have a bias and subtract the mean: iLLaDA's variant, not LLaDA's */
     bool tied_head;
     bool scale_logits;
     bool input_emb_norm;
