@@ -20,8 +20,9 @@ static int alphabet(int byte)
 }
 
 /* Byte b has id b. */
-static void put_vocab(um_buf *out, const um_document *d)
+void um_document_vocab(um_buf *out, const um_document *d)
 {
+    um_buf_text(out, "{");
     for (int byte = 0; byte < 256; byte++)
         um_buf_printf(out, "%s\"\\u%04x\":%d", byte ? "," : "", (unsigned)alphabet(byte), byte);
     for (int i = 0; i < MERGES_MAX && d->merges[i]; i++) {
@@ -31,6 +32,7 @@ static void put_vocab(um_buf *out, const um_document *d)
                       FIRST_MERGE + i);
     }
     um_buf_text(out, d->vocab ? d->vocab : "");
+    um_buf_text(out, "}");
 }
 
 void um_document_json(um_buf *out, const um_document *d)
@@ -42,9 +44,9 @@ void um_document_json(um_buf *out, const um_document *d)
                   d->pre_tokenizer ? d->pre_tokenizer : SPLIT(DREAM_REGEX));
     um_buf_printf(out, "\"post_processor\":%s,", d->post_processor ? d->post_processor : "null");
     um_buf_printf(out, "\"decoder\":%s,", d->decoder ? d->decoder : BYTE_LEVEL);
-    um_buf_printf(out, "\"model\":{%s\"vocab\":{", d->model ? d->model : "\"type\":\"BPE\",");
-    put_vocab(out, d);
-    um_buf_text(out, "},\"merges\":");
+    um_buf_printf(out, "\"model\":{%s\"vocab\":", d->model ? d->model : "\"type\":\"BPE\",");
+    um_document_vocab(out, d);
+    um_buf_text(out, ",\"merges\":");
     if (d->merges_json) {
         um_buf_text(out, d->merges_json);
     } else {

@@ -35,6 +35,8 @@ typedef struct um_document {
     const char *merges[MERGES_MAX]; /* "a b", in the byte alphabet; ids from FIRST_MERGE on */
 } um_document;
 
+/* Appends the vocabulary alone, as vocab.json has it. */
+void um_document_vocab(um_buf *out, const um_document *d);
 /* Appends the file's text. */
 void um_document_json(um_buf *out, const um_document *d);
 um_status um_document_parse(const um_document *d, um_tokenizer **out, um_err *err);
