@@ -49,6 +49,11 @@ void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
     }
 }
 
+bool ops_is_fake_device(const um_backend *backend)
+{
+    return !um_backend_is_host(backend);
+}
+
 void ops_close(ops_backends *backends)
 {
     for (int i = 0; i < backends->count; i++)

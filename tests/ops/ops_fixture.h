@@ -15,8 +15,10 @@
 #define OPS_WIDTH_MAX 1536
 #define OPS_BACKENDS_MAX 16
 
-/* The backends under test, opened once per test: ref, then cpu at each level with 1 and 2 threads.
- * A level that the machine lacks is left out and named on standard output. */
+/* The backends under test, opened once per test: ref, then cpu at each level with 1 and 2 threads,
+ * then cuda on the fake device where the build has it. A level that the machine lacks is left out
+ * and named on standard output. The fake device takes milliseconds for a block: tests with very
+ * many give it fewer. */
 typedef struct ops_backends {
     int count;
     um_backend *at[OPS_BACKENDS_MAX];
@@ -26,6 +28,7 @@ typedef struct ops_backends {
 /* tile_bytes 0: the default. Reserves for OPS_ROWS_MAX rows and vocab_max logits. */
 void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max);
 void ops_close(ops_backends *backends);
+bool ops_is_fake_device(const um_backend *backend);
 
 /* Plain row-major, or inside a wider matrix at an odd offset. */
 typedef enum ops_layout {

@@ -388,13 +388,15 @@ static float pattern_logit(int pattern, int64_t v, int64_t vocab)
     }
 }
 
-/* One call scores the row under every rule; rows of other rules must not matter. */
-static void sweep_row(const ops_backends *backends, const float *logits, int64_t vocab,
-                      const um_score_rule *rules, int32_t rule_count, const um_logit_edit *edits,
-                      int32_t edit_count, int32_t alternative_count, const char *name,
-                      worst_errors *worst)
+/* One call scores the row under every rule; rows of other rules must not matter. A fake device is
+ * left out but for every twentieth call. */
+static void sweep_row(const ops_backends *backends, int call_index, const float *logits,
+                      int64_t vocab, const um_score_rule *rules, int32_t rule_count,
+                      const um_logit_edit *edits, int32_t edit_count, int32_t alternative_count,
+                      const char *name, worst_errors *worst)
 {
     static scored got[OPS_BACKENDS_MAX];
+    bool taken[OPS_BACKENDS_MAX];
     um_score_row rows[RULES_MAX];
     score_call call = {.vocab = vocab,
                        .rows = rows,
@@ -406,8 +408,11 @@ static void sweep_row(const ops_backends *backends, const float *logits, int64_t
 
     for (int32_t r = 0; r < rule_count; r++)
         rows[r] = (um_score_row){.position = 3 + 7 * r, .rule = r, .masked = r % 2};
-    for (int b = 0; b < backends->count; b++)
-        score_logits(backends->at[b], logits, rule_count, &call, &got[b]);
+    for (int b = 0; b < backends->count; b++) {
+        taken[b] = call_index % 20 == 0 || !ops_is_fake_device(backends->at[b]);
+        if (taken[b])
+            score_logits(backends->at[b], logits, rule_count, &call, &got[b]);
+    }
     for (int32_t r = 0; r < rule_count; r++) {
         expectation expected;
         reference ref;
@@ -417,6 +422,8 @@ static void sweep_row(const ops_backends *backends, const float *logits, int64_t
         for (int b = 0; b < backends->count; b++) {
             char label[OPS_LABEL_BYTES];
 
+            if (!taken[b])
+                continue;
             snprintf(label, sizeof(label), "%s %s, vocabulary of %lld", backends->label[b], name,
                      (long long)vocab);
             check_row(&expected, &rules[r], got[b].tokens[r], got[b].confidences[r], label,
@@ -448,7 +455,7 @@ static void sweep(const int64_t *vocabs, int vocab_count, int patterns, int32_t 
             for (int64_t v = 0; v < vocab; v++)
                 logits[v] = pattern_logit(pattern, v, vocab);
             snprintf(name, sizeof(name), "pattern %d", pattern);
-            sweep_row(&backends, logits, vocab, rules, rule_count, NULL, 0,
+            sweep_row(&backends, pattern + 5 * i, logits, vocab, rules, rule_count, NULL, 0,
                       alternatives <= vocab + 1 ? alternatives : (int32_t)vocab + 1, name, worst);
         }
     for (int b = 0; b < backends.count; b++) {
@@ -503,8 +510,8 @@ static void edits_come_first_and_stay_with_their_rule(void)
     for (int pattern = 0; pattern < PATTERNS; pattern++) {
         for (int64_t v = 0; v < 64; v++)
             logits[v] = pattern_logit(pattern, v, 64);
-        sweep_row(&backends, logits, 64, rules, rule_count, edits, UM_COUNT_OF(edits), 6, "edits",
-                  worst);
+        sweep_row(&backends, pattern, logits, 64, rules, rule_count, edits, UM_COUNT_OF(edits), 6,
+                  "edits", worst);
     }
     ops_close(&backends);
 }
@@ -667,7 +674,7 @@ static void draws_follow_the_filtered_softmax(void)
 
     ops_open(&backends, 0, 64);
     for (int b = 0; b < backends.count; b++)
-        for (size_t c = 0; c < UM_COUNT_OF(cases); c++) {
+        for (size_t c = 0; c < UM_COUNT_OF(cases) && !ops_is_fake_device(backends.at[b]); c++) {
             um_score_rule rule = score_plain_rule();
             um_score_row rows[200];
             score_call call = {.vocab = 8, .rows = rows, .rules = &rule, .rule_count = 1};
@@ -704,10 +711,10 @@ static void draws_follow_the_filtered_softmax(void)
 
 static const um_test tests[] = {
     {"every_filter_and_confidence_on_hostile_rows", every_filter_and_confidence_on_hostile_rows,
-     120},
+     300},
     {"every_filter_and_confidence_at_real_vocabularies",
      every_filter_and_confidence_at_real_vocabularies, 120},
-    UM_TEST(edits_come_first_and_stay_with_their_rule),
+    {"edits_come_first_and_stay_with_their_rule", edits_come_first_and_stay_with_their_rule, 120},
     UM_TEST(dream_confidences),
     UM_TEST(dream_confidence_is_of_the_scaled_logits),
     UM_TEST(a_mass_of_exactly_top_p_keeps_the_next_id),
