@@ -1,6 +1,8 @@
 /* See ops_fixture.h. */
 #include "tests/ops/ops_fixture.h"
 
+#include <stdlib.h>
+
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 
@@ -27,6 +29,8 @@ void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
                                 .width_max = OPS_WIDTH_MAX,
                                 .vocab_max = vocab_max};
 
+    const char *device = getenv("UM_CUDA_TEST_PLUGIN");
+
     *backends = (ops_backends){0};
     for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
         um_backend_options options = variants[i];
@@ -35,6 +39,8 @@ void ops_open(ops_backends *backends, size_t tile_bytes, int64_t vocab_max)
         um_status status;
 
         options.tile_bytes = tile_bytes;
+        if (options.plugin && device)
+            options.plugin = device;
         status = um_backend_open(&options, &backend, &err);
         if (status == UM_E_UNSUPPORTED_VALUE) {
             printf("    left out: %s\n", err.message);

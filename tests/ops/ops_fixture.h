@@ -16,7 +16,8 @@
 #define OPS_BACKENDS_MAX 16
 
 /* The backends under test, opened once per test: ref, then cpu at each level with 1 and 2 threads,
- * then cuda on the fake device where the build has it. A level that the machine lacks is left out
+ * then cuda on the fake device where the build has it (with UM_CUDA_TEST_PLUGIN, which
+ * scripts/gpu_check sets, on what that plugin finds). A level that the machine lacks is left out
  * and named on standard output. The fake device takes milliseconds for a block: tests with very
  * many give it fewer. */
 typedef struct ops_backends {
