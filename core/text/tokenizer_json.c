@@ -15,11 +15,13 @@
 static um_status check_model(um_tokenizer *tokenizer, const um_json *model, um_err *err)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    const char *type, *affix;
-    um_status status = umi_json_type(model, "model", &type, err);
+    const char *type = "BPE", *affix; /* the oldest files do not say it */
+    um_status status = umi_json_expect(model, UM_JSON_OBJECT, "model", err);
     double dropout;
     bool fallback;
 
+    if (status == UM_OK && um_json_kind_of(um_json_member(model, "type")) != UM_JSON_NULL)
+        status = umi_json_type(model, "model", &type, err);
     if (status == UM_OK && strcmp(type, "BPE") != 0)
         status = umi_json_refuse_type("model", type, "BPE", err);
     if (status == UM_OK)

@@ -217,6 +217,9 @@ static um_status open_model(directory *d, um_tokenizer *tokenizer)
     /* "legacy": a mark in front of every text, not only of what follows a special token */
     status = umi_json_require(d->beside.config, "tokenizer_config.json", "legacy", true, d->err);
     if (status == UM_OK)
+        status = umi_json_require(d->beside.config, "tokenizer_config.json", "add_prefix_space",
+                                  true, d->err);
+    if (status == UM_OK)
         status = umi_sentencepiece_load(tokenizer, (const uint8_t *)um_buf_view(&model),
                                         model.length, &d->beside, d->err);
     if (status != UM_OK)

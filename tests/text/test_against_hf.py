@@ -212,6 +212,9 @@ def variants(model):
     variant["model"]["merges"] += variant["model"]["merges"][:300]
     yield "merges given twice", variant
     variant = copy.deepcopy(document)
+    del variant["model"]["type"]  # GPT-2's first tokenizer.json
+    yield "no model type", variant
+    variant = copy.deepcopy(document)
     variant["model"]["ignore_merges"] = True
     variant["model"]["merges"] = variant["model"]["merges"][::3]
     yield "ignore_merges", variant

@@ -492,6 +492,27 @@ static void every_bad_model_is_named(void)
     }
 }
 
+static void a_config_that_asks_for_other_marks_is_refused(void)
+{
+    static const char *const configs[] = {"{\"legacy\":false}", "{\"add_prefix_space\":false}",
+                                          "{\"tokenizer_class\":\"GemmaTokenizer\"}"};
+    char dir[UM_TEMP_PATH_BYTES];
+    um_tokenizer *tokenizer = NULL;
+    um_buf bytes = {0};
+    um_err err = {0};
+
+    um_temp_dir_make(dir);
+    put_model(&bytes, &(model){0});
+    um_temp_dir_write(dir, "tokenizer.model", bytes.data, bytes.length);
+    for (size_t i = 0; i < UM_COUNT_OF(configs); i++) {
+        um_temp_dir_write(dir, "tokenizer_config.json", configs[i], strlen(configs[i]));
+        UM_CHECK_STATUS(um_tokenizer_open(dir, &tokenizer, &err), UM_E_UNSUPPORTED);
+        UM_CHECK(strstr(err.message, "tokenizer_config.json") != NULL);
+    }
+    um_buf_deinit(&bytes);
+    um_temp_dir_remove(dir);
+}
+
 static void broken_messages_are_refused(void)
 {
     static const struct {
@@ -689,6 +710,7 @@ static const um_test tests[] = {
     UM_TEST(metaspace_marks_as_its_scheme_says),
     UM_TEST(every_bad_field_is_named),
     UM_TEST(every_bad_model_is_named),
+    UM_TEST(a_config_that_asks_for_other_marks_is_refused),
     UM_TEST(broken_messages_are_refused),
     UM_TEST(no_beginning_of_a_file_is_a_file),
     UM_TEST(loading_survives_every_failing_allocation),
