@@ -83,8 +83,11 @@ static void list_blocks(umi_cuda_attention_state *state, const cut *c, int32_t f
 {
     for (int32_t tile = 0; tile < c->tiles; tile++)
         for (int32_t range = 0; range < c->ranges; range++) {
-            umi_attention_item item = {
-                .first = first, .row = tile * c->tile_rows, .key = range * c->range, .part = -1};
+            umi_attention_item item = {.first = first,
+                                       .row = tile * c->tile_rows,
+                                       .key = range * c->range,
+                                       .part = -1,
+                                       .parts = c->ranges};
 
             item.rows = length - item.row < c->tile_rows ? length - item.row : c->tile_rows;
             item.keys = length - item.key < c->range ? length - item.key : c->range;
@@ -95,18 +98,13 @@ static void list_blocks(umi_cuda_attention_state *state, const cut *c, int32_t f
         }
 }
 
-/* What is to be combined, from the blocks themselves: the first range of each split tile. */
+/* What is to be combined: the first range of each split tile stands for all of them. */
 static void list_combines(umi_cuda_attention_state *state)
 {
     for (int32_t i = 0; i < state->item_count; i++) {
-        umi_attention_item item = state->list[i];
-
-        if (item.part < 0 || item.key > 0)
+        if (state->list[i].part < 0 || state->list[i].key > 0)
             continue;
-        for (item.parts = 1; i + item.parts < state->item_count; item.parts++)
-            if (state->list[i + item.parts].key == 0)
-                break;
-        append(state, item);
+        append(state, state->list[i]);
         state->combine_count++;
     }
 }

@@ -40,7 +40,7 @@ typedef struct __attribute__((aligned(16))) umi_attention_item { /* two 16-byte 
     int32_t key;   /* first key of the range */
     int32_t keys;  /* > 0 */
     int32_t part;  /* where its part goes; -1: the range is all keys and the result is final */
-    int32_t parts; /* second launch: that many from `part` on */
+    int32_t parts; /* ranges of the tile: the second launch adds that many from `part` on */
     int32_t reserved;
 } umi_attention_item;
 
