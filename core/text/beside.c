@@ -17,6 +17,7 @@ static const char *const names[] = {"bos_token", "eos_token", "unk_token", "pad_
                                     "sep_token", "cls_token", "mask_token"};
 static const char additional[] = "additional_special_tokens";
 static const char decoder_key[] = "added_tokens_decoder";
+static const char decoder_place[] = "tokenizer_config.json: added_tokens_decoder";
 
 /* A token is written as its text or as an object that holds it; NULL: neither. */
 static const char *text_of(const um_json *value, size_t *length)
@@ -70,14 +71,14 @@ static int32_t id_of_key(const char *key)
 
 static um_status measure_decoder(const um_json *decoder, int32_t *largest, um_err *err)
 {
-    um_status status = umi_json_expect(decoder, UM_JSON_OBJECT, decoder_key, err);
+    um_status status = umi_json_expect(decoder, UM_JSON_OBJECT, decoder_place, err);
 
     for (void *it = um_json_first(decoder); it && status == UM_OK; it = um_json_next(decoder, it)) {
         int32_t id = id_of_key(um_json_iter_key(it));
 
         if (id < 0)
             return um_fail_field(err, UM_E_FORMAT, decoder_key,
-                                 "%s: \"%.64s\" is no id; ids are 0 to %d", decoder_key,
+                                 "%s: \"%.64s\" is no id; ids are 0 to %d", decoder_place,
                                  um_json_iter_key(it), UMI_TOKENS_MAX - 1);
         *largest = id > *largest ? id : *largest;
     }
@@ -163,7 +164,7 @@ static um_status add_listed(const umi_beside *beside, um_tokenizer *tokenizer, u
         bool special = is_named(beside, key);
 
         status = has_decoder
-                     ? umi_vocab_add_json(tokenizer, decoder_key, value, id_of_key(key), err)
+                     ? umi_vocab_add_json(tokenizer, decoder_place, value, id_of_key(key), err)
                      : umi_vocab_add(tokenizer, "added_tokens.json", key, strlen(key),
                                      (int32_t)um_json_int_value(value), special, !special, err);
     }

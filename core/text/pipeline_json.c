@@ -76,20 +76,6 @@ static um_status read_replace(const um_json *value, const char *key, umi_mark *f
     return status == UM_OK ? read_mark(um_json_member(value, "content"), key, to, err) : status;
 }
 
-/* A list of parts, each read by `read`. */
-typedef um_status (*part_reader)(um_tokenizer *tokenizer, const um_json *part, um_err *err);
-
-static um_status read_parts(um_tokenizer *tokenizer, const um_json *value, const char *list,
-                            const char *key, part_reader read, um_err *err)
-{
-    const um_json *parts = um_json_member(value, list);
-    um_status status = umi_json_expect(parts, UM_JSON_ARRAY, key, err);
-
-    for (size_t i = 0; i < um_json_count(parts) && status == UM_OK; i++)
-        status = read(tokenizer, um_json_element(parts, i), err);
-    return status;
-}
-
 /* ---- normaliser ---- */
 
 static um_status load_normalizer(um_tokenizer *tokenizer, const um_json *value, um_err *err)
@@ -97,6 +83,7 @@ static um_status load_normalizer(um_tokenizer *tokenizer, const um_json *value, 
     static const char key[] = "normalizer";
     umi_normalizer *normalizer = &tokenizer->normalizer;
     umi_normal_step *step = &normalizer->steps[normalizer->count];
+    const um_json *parts = um_json_member(value, "normalizers");
     const char *type;
     um_status status;
 
@@ -105,9 +92,12 @@ static um_status load_normalizer(um_tokenizer *tokenizer, const um_json *value, 
     status = umi_json_type(value, key, &type, err);
     if (status != UM_OK)
         return status;
-    if (strcmp(type, "Sequence") == 0)
-        return read_parts(tokenizer, value, "normalizers", "normalizer.normalizers",
-                          load_normalizer, err);
+    if (strcmp(type, "Sequence") == 0) {
+        status = umi_json_expect(parts, UM_JSON_ARRAY, "normalizer.normalizers", err);
+        for (size_t i = 0; i < um_json_count(parts) && status == UM_OK; i++)
+            status = load_normalizer(tokenizer, um_json_element(parts, i), err);
+        return status;
+    }
     if (normalizer->count == UMI_NORMAL_STEPS_MAX)
         return um_fail_field(err, UM_E_UNSUPPORTED, key, "%s has more than %d steps", key,
                              UMI_NORMAL_STEPS_MAX);
@@ -249,6 +239,22 @@ static um_status load_strip(um_tokenizer *tokenizer, const um_json *value, um_er
     return UM_OK;
 }
 
+/* One character, so that no token stands for fewer bytes than it has characters. */
+static um_status load_mark(um_tokenizer *tokenizer, const um_json *value, um_err *err)
+{
+    static const char key[] = "decoder.Replace";
+    umi_mark *mark = &tokenizer->mark;
+    um_status status = read_replace(value, key, mark, &tokenizer->blank, err);
+
+    for (size_t i = 1; i < mark->length && status == UM_OK; i++)
+        if (((uint8_t)mark->text[i] & 0xC0) != 0x80)
+            status = um_fail_field(err, UM_E_UNSUPPORTED, key,
+                                   "%s looks for \"%.*s\"; one character "
+                                   "is supported",
+                                   key, (int)mark->length, mark->text);
+    return status;
+}
+
 static um_status load_piece_decoder(um_tokenizer *tokenizer, const um_json *value,
                                     decoder_part *last, um_err *err)
 {
@@ -271,7 +277,7 @@ static um_status load_piece_decoder(um_tokenizer *tokenizer, const um_json *valu
                                     err);
     *last = part;
     if (part == PART_REPLACE)
-        return read_replace(value, "decoder.Replace", &tokenizer->mark, &tokenizer->blank, err);
+        return load_mark(tokenizer, value, err);
     return part == PART_STRIP ? load_strip(tokenizer, value, err) : UM_OK;
 }
 

@@ -141,8 +141,8 @@ static um_status open_json(directory *d, um_tokenizer *tokenizer)
 static um_status refuse_class(directory *d, const char *file, const char *known)
 {
     return um_fail(d->err, UM_E_UNSUPPORTED,
-                   "%s/%s: tokenizer_config.json says the tokenizer's class is %.64s; with this "
-                   "file %s is supported (a tokenizer.json would say it all)",
+                   "%s/%s: the tokenizer's class (in tokenizer_config.json, else model_type in "
+                   "config.json) is %.64s; with this file %s is supported",
                    d->dir, file, d->class_name ? d->class_name : "nothing", known);
 }
 

@@ -415,6 +415,11 @@ static const bad_document bad_documents[] = {
     {{.decoder = SEQUENCE("decoders", "{\"type\":\"Metaspace\"},{\"type\":\"Fuse\"}")},
      UM_E_UNSUPPORTED,
      "Metaspace"},
+    {{.decoder = SEQUENCE(
+          "decoders", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\" \"},"
+                      "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}")},
+     UM_E_UNSUPPORTED,
+     "one character"},
     {{.decoder = "{\"type\":\"Metaspace\"}"}, UM_E_UNSUPPORTED, "Metaspace"},
     {{.model = "\"byte_fallback\":false"}, UM_E_UNSUPPORTED, "byte_fallback"},
     {{.model = "\"byte_fallback\":1"}, UM_E_FORMAT, "byte_fallback"},
