@@ -45,7 +45,12 @@ set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 enable_language(CXX)
 enable_language(CUDA)
+# The module of CMake 3.25.1 (Debian 12) would mark a library of older toolkits as deprecated without
+# asking whether it is there, for projects that require 3.25.
+set(minimum ${CMAKE_MINIMUM_REQUIRED_VERSION})
+set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
 find_package(CUDAToolkit 13 REQUIRED)
+set(CMAKE_MINIMUM_REQUIRED_VERSION ${minimum})
 set(UM_HAVE_CUDA ON)
 
 # --no-compress and -lineinfo: the interpreter reads the PTX and names source lines. -fmad=false: as
