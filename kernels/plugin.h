@@ -15,7 +15,7 @@
 /* Sizes of what both sides look into. Made by UMI_PLUGIN_ABI in either. */
 typedef struct umi_plugin_abi {
     uint32_t version; /* goes up when a meaning changes that no size shows */
-    uint32_t sizes[20];
+    uint32_t sizes[24];
 } umi_plugin_abi;
 
 #define UMI_PLUGIN_VERSION 1
@@ -27,8 +27,9 @@ typedef struct umi_plugin_abi {
                   sizeof(um_tensor),         sizeof(um_embed_args),  sizeof(um_rmsnorm_args),      \
                   sizeof(um_layernorm_args), sizeof(um_linear_args), sizeof(um_rope_args),         \
                   sizeof(um_attention_args), sizeof(um_mix_args),    sizeof(um_score_args),        \
-                  sizeof(um_score_rule),     sizeof(um_select_args), sizeof(um_select_rule),       \
-                  sizeof(um_peak),           sizeof(um_err)}})
+                  sizeof(um_score_row),      sizeof(um_score_rule),  sizeof(um_logit_edit),        \
+                  sizeof(um_alternative),    sizeof(um_select_args), sizeof(um_select_rule),       \
+                  sizeof(um_commit),         sizeof(um_peak),        sizeof(um_err)}})
 
 /* UM_E_UNSUPPORTED: the plugin is of another build; UM_E_NOT_FOUND: what it needs is not there. */
 typedef um_status (*umi_plugin_open)(const umi_plugin_abi *program,

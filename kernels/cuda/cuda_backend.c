@@ -145,14 +145,15 @@ static um_status find_device(struct cudaDeviceProp *prop, um_err *err)
 {
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
+    um_status status;
 
     if (error != cudaSuccess)
         return no_device(error, err);
     if (count == 0)
         return um_fail(err, UM_E_NOT_FOUND, "no CUDA device");
-    error = cudaGetDeviceProperties(prop, 0);
-    if (error != cudaSuccess)
-        return UMI_CUDA_TRY(err, error);
+    status = UMI_CUDA_TRY(err, cudaGetDeviceProperties(prop, 0));
+    if (status != UM_OK)
+        return status;
     if (10 * prop->major + prop->minor < ARCH_MIN)
         return um_fail(err, UM_E_UNSUPPORTED, "%s is sm_%d%d; at least sm_%d is needed", prop->name,
                        prop->major, prop->minor, ARCH_MIN);
