@@ -92,11 +92,11 @@ static uint64_t mass_of(const filter *f, float logit)
 /* Adds the weights of the lanes with a bit set. */
 UM_INLINE void add_weights(const filter *f, vf logits, vu digits, uint32_t lanes)
 {
-    vf weight = v_weight(logits, f->max, f->temperature) * 0x1p32f;
     uint32_t digit[VL];
     float weights[VL];
 
-    v_store(weights, f->counting ? v_set1(1.0f) : weight);
+    v_store(weights,
+            f->counting ? v_set1(1.0f) : v_weight(logits, f->max, f->temperature) * 0x1p32f);
     memcpy(digit, &digits, sizeof(digit));
     for (; lanes != 0; lanes &= lanes - 1) {
         int lane = __builtin_ctz(lanes);
