@@ -444,10 +444,11 @@ static um_status load_pieces(um_tokenizer *tokenizer, message m, const facts *fo
     int32_t largest = (int32_t)found->piece_count - 1;
     ranked *normal = um_mem_calloc(found->piece_count, sizeof(*normal));
     size_t added = 0, count = 0;
-    um_status status = normal ? UM_OK : umi_vocab_no_memory(err);
+    um_status status;
 
-    if (status == UM_OK)
-        status = umi_beside_measure(beside, &largest, &added, err);
+    if (!normal)
+        return umi_vocab_no_memory(err);
+    status = umi_beside_measure(beside, &largest, &added, err);
     if (status == UM_OK)
         status = umi_vocab_begin(tokenizer, largest + 1, found->piece_count + added,
                                  found->added_count + added, err);

@@ -147,17 +147,18 @@ static um_status refuse_class(directory *d, const char *file, const char *known)
 }
 
 /* The class is only asked where the names do not tell. */
-static um_status open_pair(directory *d, um_tokenizer *tokenizer, umi_vocab_files *files,
-                           pipeline kind)
+static um_status open_pair(directory *d, um_tokenizer *tokenizer, const char *vocab_name,
+                           const char *merges_name, pipeline kind)
 {
+    umi_vocab_files files = {.vocab_name = vocab_name, .merges_name = merges_name};
     um_buf merges = {0};
     um_json *vocab;
-    um_status status = load_json(d, files->vocab_name, UMI_FILE_MAX, &vocab);
+    um_status status = load_json(d, vocab_name, UMI_FILE_MAX, &vocab);
 
     if (status == UM_E_NOT_FOUND)
         return UM_EMPTY;
     if (status == UM_OK)
-        status = read_file(d, files->merges_name, UMI_FILE_MAX, &merges);
+        status = read_file(d, merges_name, UMI_FILE_MAX, &merges);
     if (status == UM_OK)
         status = load_beside(d);
     if (status != UM_OK)
@@ -165,17 +166,17 @@ static um_status open_pair(directory *d, um_tokenizer *tokenizer, umi_vocab_file
     if (d->class_name)
         kind = pipeline_of(d->class_name);
     if (kind != PIPELINE_GPT2 && kind != PIPELINE_QWEN2) {
-        status = refuse_class(d, files->vocab_name, "GPT2Tokenizer or Qwen2Tokenizer");
+        status = refuse_class(d, vocab_name, "GPT2Tokenizer or Qwen2Tokenizer");
         goto done;
     }
-    files->vocab = vocab;
-    files->merges = &merges;
-    files->regex = kind == PIPELINE_GPT2 ? UMI_GPT2_REGEX : UMI_QWEN2_REGEX;
-    files->nfc = kind == PIPELINE_QWEN2;
+    files.vocab = vocab;
+    files.merges = &merges;
+    files.regex = kind == PIPELINE_GPT2 ? UMI_GPT2_REGEX : UMI_QWEN2_REGEX;
+    files.nfc = kind == PIPELINE_QWEN2;
     status = umi_json_require(d->beside.config, "tokenizer_config.json", "add_prefix_space", false,
                               d->err);
     if (status == UM_OK)
-        status = umi_vocab_merges_load(tokenizer, files, &d->beside, d->err);
+        status = umi_vocab_merges_load(tokenizer, &files, &d->beside, d->err);
     if (status != UM_OK)
         um_err_prefix(d->err, status, "%s", d->dir);
 done:
@@ -186,16 +187,12 @@ done:
 
 static um_status open_vocab_merges(directory *d, um_tokenizer *tokenizer)
 {
-    umi_vocab_files files = {.vocab_name = "vocab.json", .merges_name = "merges.txt"};
-
-    return open_pair(d, tokenizer, &files, PIPELINE_UNKNOWN);
+    return open_pair(d, tokenizer, "vocab.json", "merges.txt", PIPELINE_UNKNOWN);
 }
 
 static um_status open_gpt2_names(directory *d, um_tokenizer *tokenizer)
 {
-    umi_vocab_files files = {.vocab_name = "encoder.json", .merges_name = "vocab.bpe"};
-
-    return open_pair(d, tokenizer, &files, PIPELINE_GPT2);
+    return open_pair(d, tokenizer, "encoder.json", "vocab.bpe", PIPELINE_GPT2);
 }
 
 static um_status open_model(directory *d, um_tokenizer *tokenizer)

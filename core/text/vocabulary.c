@@ -307,7 +307,9 @@ static size_t write_byte(const um_tokenizer *tokenizer, int byte, char text[8])
     uint32_t point = 0;
 
     if (!tokenizer->byte_level) {
-        memcpy(text, "<0x", 3);
+        text[0] = '<';
+        text[1] = '0';
+        text[2] = 'x';
         text[3] = digits[byte >> 4];
         text[4] = digits[byte & 15];
         text[5] = '>';
