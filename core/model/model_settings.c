@@ -5,7 +5,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "builtin_models.h"
 #include "core/base/mem.h"
 #include "core/base/utf8.h"
 
@@ -209,7 +208,7 @@ static um_status apply_builtin(const char *dir, um_model_dir *out, um_err *err)
     int most = -1;
 
     base_name(dir, name, sizeof(name));
-    for (size_t i = 0; i < UM_COUNT_OF(umi_builtin_models) && status == UM_OK; i++) {
+    for (size_t i = 0; umi_builtin_models[i] && status == UM_OK; i++) {
         um_json *entry = NULL;
         int matched = -1;
 

@@ -10,6 +10,9 @@
 #define UMI_JSON_BYTES_MAX ((size_t)1 << 20)
 #define UMI_PATH_BYTES 4096
 
+/* The files of config/models/ as JSON texts, NULL behind the last; made by CMake. */
+extern const char *const umi_builtin_models[];
+
 /* `out` has family, config and the family's defaults. UM_E_FORMAT names file and key. */
 um_status umi_model_settings_apply(const char *dir, um_model_dir *out, um_err *err);
 

@@ -69,8 +69,7 @@ static void check_step(fakecuda_counts cost, int32_t layers)
 
 static void count_steps(um_precision precision, int32_t layers)
 {
-    const um_tiny_engine_options options = {.backend = "cuda",
-                                            .plugin = fake_plugin(),
+    const um_tiny_engine_options options = {.backend = {.name = "cuda", .plugin = fake_plugin()},
                                             .precision = precision,
                                             .checkpoint = {.layers = layers},
                                             .batch_max = 4,

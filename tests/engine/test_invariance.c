@@ -103,9 +103,7 @@ static bool open_engine(um_tiny_engine *tiny, const char *backend, const char *i
                         um_precision precision, int32_t threads)
 {
     um_tiny_engine_options options = {
-        .backend = backend,
-        .isa = isa,
-        .threads = threads,
+        .backend = {.name = backend, .isa = isa, .threads = threads},
         .precision = precision,
         .checkpoint = {.kv_heads = 2},
         .batch_max = SHARE_MAX,

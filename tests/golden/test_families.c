@@ -10,20 +10,12 @@
 #include "core/base/mem.h"
 #include "tests/golden/oracle.h"
 #include "tests/support/family_checkpoint.h"
+#include "tests/support/levels.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_engine.h"
 
 #define IDS_MAX 16
 #define SHOWN 6
-
-typedef struct level {
-    const char *backend;
-    const char *isa;
-} level;
-
-static const level levels[] = {
-    {"ref", "auto"}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cpu", "avx512bf16"},
-};
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
@@ -213,16 +205,15 @@ static void make_dir(const um_family_checkpoint *checkpoint, char *dir)
 #define LOGITS_MAX (IDS_MAX * 128)
 
 /* Logits of all rows on one backend; false when this machine does not have it. */
-static bool forward(const forward_case *c, const char *dir, const level *at, float *logits,
-                    int32_t *vocab)
+static bool forward(const forward_case *c, const char *dir, const um_backend_options *at,
+                    float *logits, int32_t *vocab)
 {
-    um_backend_options backend_options = {.name = at->backend, .isa = at->isa, .threads = 2};
     um_model_options options = {.precision = c->precision, .rows_max = IDS_MAX};
     um_backend *backend = NULL;
     um_model *model = NULL;
     um_err err = {0};
 
-    if (um_backend_open(&backend_options, &backend, &err) != UM_OK)
+    if (um_backend_open(at, &backend, &err) != UM_OK)
         return false;
     UM_CHECK_OK(um_model_open(dir, backend, &options, &model, &err), err);
     UM_CHECK_STR(um_model_get_info(model)->family->name, c->checkpoint.family);
@@ -243,8 +234,8 @@ static void logits_are_those_of_the_authors_code(void)
         char dir[UM_TEMP_PATH_BYTES];
 
         make_dir(&forwards[i].checkpoint, dir);
-        for (size_t l = 0; l < UM_COUNT_OF(levels); l++)
-            if (forward(&forwards[i], dir, &levels[l], logits, &vocab))
+        for (size_t l = 0; l < UM_COUNT_OF(um_test_levels); l++)
+            if (forward(&forwards[i], dir, &um_test_levels[l], logits, &vocab))
                 check_logits(&forwards[i], logits, vocab);
         um_temp_dir_remove(dir);
     }
@@ -273,8 +264,8 @@ static void illada_equals_a_pass_in_double_precision(void)
 
         make_dir(&c.checkpoint, dir);
         um_oracle_logits(&variants[i], UM_F32, c.ids, c.count, order, c.count, expected);
-        for (size_t l = 0; l < UM_COUNT_OF(levels); l++)
-            if (forward(&c, dir, &levels[l], logits, &vocab))
+        for (size_t l = 0; l < UM_COUNT_OF(um_test_levels); l++)
+            if (forward(&c, dir, &um_test_levels[l], logits, &vocab))
                 for (int32_t v = 0; v < c.count * vocab; v++)
                     /* float32 against float64: observed between 8e-6 and 1.2e-5 */
                     UM_CHECK_NEAR(logits[v], expected[v], 3e-5);
@@ -404,26 +395,28 @@ static um_tiny_request request_of(const answer_case *c)
     };
 }
 
-static void check_answer(const answer_set *set, const answer_case *c, const level *at,
+static void check_answer(const answer_set *set, const answer_case *c, const um_backend_options *at,
                          const um_tiny_result *result)
 {
     const char *family = set->checkpoint.family;
 
     um_test_count();
     if (!result || result->status != UM_OK) {
-        um_test_fail(__FILE__, __LINE__, "%s %s (%s): no result", family, c->name, at->backend);
+        um_test_fail(__FILE__, __LINE__, "%s %s (%s): no result", family, c->name, at->name);
         return;
     }
     if (result->usage.steps != c->forwards)
         um_test_fail(__FILE__, __LINE__, "%s %s (%s %s): %d forwards, expected %d", family, c->name,
-                     at->backend, at->isa, result->usage.steps, c->forwards);
+                     at->name, at->isa ? at->isa : "", result->usage.steps, c->forwards);
     for (int32_t i = 0; i < c->length; i++)
         if (result->tokens[i] != c->tokens[i])
             um_test_fail(__FILE__, __LINE__, "%s %s (%s %s): token %d is %d, expected %d", family,
-                         c->name, at->backend, at->isa, i, result->tokens[i], c->tokens[i]);
+                         c->name, at->name, at->isa ? at->isa : "", i, result->tokens[i],
+                         c->tokens[i]);
 }
 
-static void run_set(um_tiny_engine *tiny, const answer_set *set, const level *at, bool together)
+static void run_set(um_tiny_engine *tiny, const answer_set *set, const um_backend_options *at,
+                    bool together)
 {
     uint64_t ids[IDS_MAX];
 
@@ -451,10 +444,8 @@ static void run_all(bool together)
         char dir[UM_TEMP_PATH_BYTES];
 
         make_dir(&sets[s].checkpoint, dir);
-        for (size_t l = 0; l < UM_COUNT_OF(levels); l++) {
-            um_tiny_engine_options options = {.backend = levels[l].backend,
-                                              .isa = levels[l].isa,
-                                              .threads = 2,
+        for (size_t l = 0; l < UM_COUNT_OF(um_test_levels); l++) {
+            um_tiny_engine_options options = {.backend = um_test_levels[l],
                                               .precision = UM_PRECISION_F32,
                                               .dir = dir,
                                               .mask_by_id = sets[s].mask_by_id,
@@ -464,7 +455,7 @@ static void run_all(bool together)
 
             if (!um_tiny_engine_open(&tiny, &options))
                 continue;
-            run_set(&tiny, &sets[s], &levels[l], together);
+            run_set(&tiny, &sets[s], &um_test_levels[l], together);
             um_tiny_engine_close(&tiny);
         }
         um_temp_dir_remove(dir);

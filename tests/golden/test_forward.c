@@ -6,6 +6,7 @@
 #include "core/base/mem.h"
 #include "core/model/model.h"
 #include "tests/golden/oracle.h"
+#include "tests/support/levels.h"
 #include "tests/support/temp_dir.h"
 #include "tests/test.h"
 
@@ -14,22 +15,12 @@
 
 /* ---- running a model ----------------------------------------------------------------------- */
 
-typedef struct variant {
-    const char *name;
-    const char *isa;
-} variant;
-
-static const variant variants[] = {
-    {"ref", NULL}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cpu", "avx512bf16"},
-};
-
 /* NULL when this machine cannot run the variant; ref always can. */
-static um_backend *open_backend(const variant *v)
+static um_backend *open_backend(const um_backend_options *v)
 {
-    um_backend_options options = {.name = v->name, .isa = v->isa, .threads = 2};
     um_backend *backend = NULL;
     um_err err = {0};
-    um_status status = um_backend_open(&options, &backend, &err);
+    um_status status = um_backend_open(v, &backend, &err);
 
     UM_CHECK(status == UM_OK || strcmp(v->name, "ref") != 0);
     UM_CHECK(status == UM_OK || status == UM_E_UNSUPPORTED || status == UM_E_VALUE);
@@ -225,8 +216,8 @@ static void check_published(const published *p, const um_tiny_options *options, 
 
 static void published_logits_of_both_head_layouts(void)
 {
-    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
-        um_backend *backend = open_backend(&variants[i]);
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        um_backend *backend = open_backend(&um_test_levels[i]);
 
         for (size_t p = 0; backend && p < UM_COUNT_OF(published_table); p++) {
             um_tiny_options options = {.kv_heads = published_table[p].kv_heads};
@@ -239,7 +230,7 @@ static void published_logits_of_both_head_layouts(void)
 
 static void published_logits_from_a_layer_split_across_two_shards(void)
 {
-    um_backend *backend = open_backend(&variants[0]);
+    um_backend *backend = open_backend(&um_test_levels[0]);
     um_tiny_options options = {.kv_heads = 4, .shards = 2};
 
     check_published(&published_table[0], &options, backend);
@@ -270,7 +261,7 @@ static void left_padded_batches_are_ragged_packing(void)
 {
     static const int32_t pads[] = {UM_TINY_END, UM_TINY_END};
     static const int32_t wanted[] = {2, 3, 4, 5, 6, 7};
-    um_backend *backend = open_backend(&variants[0]);
+    um_backend *backend = open_backend(&um_test_levels[0]);
     um_tiny_options options = {0};
     um_model *model = open_tiny(&options, backend, UM_PRECISION_F32);
     float beside[PUBLISHED_ROWS * UM_TINY_VOCAB], alone[PUBLISHED_ROWS * UM_TINY_VOCAB];
@@ -340,8 +331,8 @@ static double largest_difference(const um_tiny_options *options, um_backend *bac
 
 static void check_variants(um_precision precision)
 {
-    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
-        um_backend *backend = open_backend(&variants[i]);
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        um_backend *backend = open_backend(&um_test_levels[i]);
 
         for (size_t v = 0; backend && v < UM_COUNT_OF(variant_options); v++)
             UM_CHECK_NEAR(largest_difference(&variant_options[v], backend, precision), 0,
@@ -367,7 +358,7 @@ static void bf16_rounds_where_the_contract_says(void)
 static void half_precision_files_widen_exactly(void)
 {
     static const um_dtype halves[] = {UM_BF16, UM_F16};
-    um_backend *backend = open_backend(&variants[0]);
+    um_backend *backend = open_backend(&um_test_levels[0]);
 
     for (size_t i = 0; i < UM_COUNT_OF(halves); i++) {
         um_tiny_options half = {.dtype = halves[i], .linear_bias = true, .qk_norm = true};
@@ -392,7 +383,7 @@ static void precision_follows_the_files_unless_asked(void)
         {UM_F16, UM_PRECISION_AUTO, UM_BF16}, {UM_F32, UM_PRECISION_BF16, UM_BF16},
         {UM_BF16, UM_PRECISION_F32, UM_F32},
     };
-    um_backend *backend = open_backend(&variants[0]);
+    um_backend *backend = open_backend(&um_test_levels[0]);
 
     for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
         um_tiny_options options = {.dtype = cases[i].stored};
@@ -434,8 +425,8 @@ static void check_packing(um_backend *backend, um_precision precision)
 
 static void packed_sequences_equal_each_alone_bit_for_bit(void)
 {
-    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
-        um_backend *backend = open_backend(&variants[i]);
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        um_backend *backend = open_backend(&um_test_levels[i]);
 
         if (!backend)
             continue;
@@ -458,8 +449,8 @@ static void wanted_rows_do_not_depend_on_each_other(void)
         ids[i] = i * i % UM_TINY_VOCAB;
         every[i] = i;
     }
-    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
-        um_backend *backend = open_backend(&variants[i]);
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        um_backend *backend = open_backend(&um_test_levels[i]);
         packed *rows = pack();
         um_model *model;
 
@@ -509,7 +500,7 @@ static void synthetic_models_stay_finite(void)
     for (int32_t i = 0; i < ROWS; i++)
         ids[i] = i;
     for (size_t p = 0; p < UM_COUNT_OF(precisions); p++) {
-        um_backend *backend = open_backend(&variants[0]);
+        um_backend *backend = open_backend(&um_test_levels[0]);
         um_model_options options = {.precision = precisions[p], .rows_max = ROWS};
         um_model *model = NULL;
         packed *rows = pack();
@@ -545,8 +536,8 @@ static void rotary_angles_hold_to_position_4095(void)
     for (int32_t i = 0; i < ROWS_MAX; i++)
         ids[i] = (i * i + 3 * i) % UM_TINY_VOCAB;
     um_oracle_logits(&options, UM_F32, ids, ROWS_MAX, wanted, WANTED, expected);
-    for (size_t i = 0; i < UM_COUNT_OF(variants); i++) {
-        um_backend *backend = open_backend(&variants[i]);
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        um_backend *backend = open_backend(&um_test_levels[i]);
         packed *rows = pack();
         um_model *model;
 

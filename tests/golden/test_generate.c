@@ -8,6 +8,7 @@
 #include "tests/test.h"
 
 #include "core/base/mem.h"
+#include "tests/support/levels.h"
 #include "tests/support/tiny_engine.h"
 
 typedef struct golden_case {
@@ -91,14 +92,10 @@ static const golden_case cases[] = {
 };
 #define CASES ((int32_t)UM_COUNT_OF(cases))
 
-typedef struct level {
-    const char *backend;
-    const char *isa;
-} level;
-
-static const level levels[] = {
-    {"ref", "auto"}, {"cpu", "portable"}, {"cpu", "avx2"}, {"cpu", "avx512"}, {"cpu", "avx512bf16"},
-};
+static const char *isa_of(const um_backend_options *at)
+{
+    return at->isa ? at->isa : "";
+}
 
 static um_tiny_request request_of(const golden_case *c)
 {
@@ -126,12 +123,10 @@ static um_tiny_request request_of(const golden_case *c)
     };
 }
 
-static bool open_level(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
+static bool open_level(um_tiny_engine *tiny, const um_backend_options *at, int32_t kv_heads)
 {
     um_tiny_engine_options options = {
-        .backend = at->backend,
-        .isa = at->isa,
-        .threads = 2,
+        .backend = *at,
         .precision = UM_PRECISION_F32,
         .checkpoint = {.kv_heads = kv_heads},
         .batch_max = CASES,
@@ -140,27 +135,28 @@ static bool open_level(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
     bool opened = um_tiny_engine_open(tiny, &options);
 
     if (!opened)
-        printf("    not on this machine: %s %s\n", at->backend, at->isa);
+        printf("    not on this machine: %s %s\n", at->name, isa_of(at));
     return opened;
 }
 
-static void check_result(const golden_case *c, const level *at, const um_tiny_result *result)
+static void check_result(const golden_case *c, const um_backend_options *at,
+                         const um_tiny_result *result)
 {
     um_test_count();
     if (!result || result->status != UM_OK) {
-        um_test_fail(__FILE__, __LINE__, "%s (%s): no result", c->name, at->backend);
+        um_test_fail(__FILE__, __LINE__, "%s (%s): no result", c->name, at->name);
         return;
     }
     if (result->usage.steps != c->forwards)
-        um_test_fail(__FILE__, __LINE__, "%s (%s %s): %d forwards, expected %d", c->name,
-                     at->backend, at->isa, result->usage.steps, c->forwards);
+        um_test_fail(__FILE__, __LINE__, "%s (%s %s): %d forwards, expected %d", c->name, at->name,
+                     isa_of(at), result->usage.steps, c->forwards);
     for (int32_t i = 0; i < c->length; i++)
         if (result->tokens[i] != c->tokens[i])
             um_test_fail(__FILE__, __LINE__, "%s (%s %s): token %d is %d, expected %d", c->name,
-                         at->backend, at->isa, i, result->tokens[i], c->tokens[i]);
+                         at->name, isa_of(at), i, result->tokens[i], c->tokens[i]);
 }
 
-static void run_alone(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
+static void run_alone(um_tiny_engine *tiny, const um_backend_options *at, int32_t kv_heads)
 {
     for (int32_t i = 0; i < CASES; i++) {
         um_tiny_request request = request_of(&cases[i]);
@@ -176,7 +172,7 @@ static void run_alone(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
 }
 
 /* All at once; the first step holds every case. */
-static void run_together(um_tiny_engine *tiny, const level *at, int32_t kv_heads)
+static void run_together(um_tiny_engine *tiny, const um_backend_options *at, int32_t kv_heads)
 {
     uint64_t ids[UM_COUNT_OF(cases)];
     int32_t submitted = 0, most = 0;
@@ -197,16 +193,16 @@ static void run_together(um_tiny_engine *tiny, const level *at, int32_t kv_heads
             check_result(&cases[i], at, um_tiny_engine_result(tiny, ids[i]));
 }
 
-static void run_everywhere(void (*run)(um_tiny_engine *, const level *, int32_t))
+static void run_everywhere(void (*run)(um_tiny_engine *, const um_backend_options *, int32_t))
 {
     static const int32_t variants[] = {4, 2};
     um_tiny_engine tiny;
 
-    for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
         for (size_t v = 0; v < UM_COUNT_OF(variants); v++) {
-            if (!open_level(&tiny, &levels[i], variants[v]))
+            if (!open_level(&tiny, &um_test_levels[i], variants[v]))
                 continue;
-            run(&tiny, &levels[i], variants[v]);
+            run(&tiny, &um_test_levels[i], variants[v]);
             um_tiny_engine_close(&tiny);
         }
     }
@@ -255,8 +251,8 @@ static void the_first_canvas_has_the_published_confidences(void)
     um_step_result *result = NULL;
     um_err err = {0};
 
-    for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
-        if (!open_level(&tiny, &levels[i], 4))
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        if (!open_level(&tiny, &um_test_levels[i], 4))
             continue;
         UM_CHECK_OK(um_plan_create(&tiny.plan_limits, &plan, &err), err);
         UM_CHECK_OK(um_step_result_create(&tiny.plan_limits, &result, &err), err);
@@ -327,8 +323,8 @@ static void threshold_and_factor_commit_what_fast_dllm_commits(void)
     };
     um_tiny_engine tiny;
 
-    for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
-        if (!open_level(&tiny, &levels[i], 4))
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        if (!open_level(&tiny, &um_test_levels[i], 4))
             continue;
         for (size_t k = 0; k < UM_COUNT_OF(table); k++) {
             um_select_rule rule = {
@@ -353,7 +349,7 @@ static um_tiny_result run_mask_lover(const char *algorithm, bool quirks)
 {
     static const int32_t prompt[] = {1, 2, 3, 4};
     um_tiny_engine_options options = {
-        .backend = "ref",
+        .backend = {.name = "ref"},
         .precision = UM_PRECISION_F32,
         .checkpoint = {.kv_heads = 4, .mask_head_scale = 40},
         .batch_max = 1,
@@ -416,7 +412,7 @@ static void a_model_that_predicts_mask_still_ends(void)
 static void an_empty_prompt_ends_too(void)
 {
     um_tiny_engine_options options = {
-        .backend = "ref",
+        .backend = {.name = "ref"},
         .precision = UM_PRECISION_F32,
         .batch_max = 1,
         .rows_per_step = 64,
@@ -437,7 +433,7 @@ static void an_empty_prompt_ends_too(void)
 static void an_early_end_changes_no_text(void)
 {
     um_tiny_engine_options options = {
-        .backend = "ref",
+        .backend = {.name = "ref"},
         .precision = UM_PRECISION_F32,
         .batch_max = 2,
         .rows_per_step = 256,
@@ -489,7 +485,7 @@ static void running_out_of_memory_for_a_step_is_an_error_without_leaks(void)
     um_tiny_engine tiny;
     int failures = 0;
 
-    UM_CHECK(open_level(&tiny, &levels[0], 4));
+    UM_CHECK(open_level(&tiny, &um_test_levels[0], 4));
     for (long n = 1; status != UM_OK; n++) {
         um_mem_fail_after(n);
         status = um_step_create(tiny.model, &tiny.plan_limits, &step, NULL);
@@ -510,8 +506,8 @@ static void a_turn_on_a_real_model_allocates_nothing(void)
 {
     um_tiny_engine tiny;
 
-    for (size_t i = 0; i < UM_COUNT_OF(levels); i++) {
-        if (!open_level(&tiny, &levels[i], 4))
+    for (size_t i = 0; i < UM_COUNT_OF(um_test_levels); i++) {
+        if (!open_level(&tiny, &um_test_levels[i], 4))
             continue;
         for (int32_t k = 0; k < CASES; k++) {
             um_tiny_request request = request_of(&cases[k]);

@@ -70,16 +70,12 @@ static void take_facts(const um_model_config *config, const um_tiny_engine_optio
 
 bool um_tiny_engine_open(um_tiny_engine *tiny, const um_tiny_engine_options *options)
 {
-    um_backend_options backend = {.name = options->backend,
-                                  .isa = options->isa,
-                                  .threads = options->threads,
-                                  .plugin = options->plugin};
     um_engine_options engine;
     um_err err = {0};
     um_status status;
 
     memset(tiny, 0, sizeof(*tiny));
-    status = um_backend_open(&backend, &tiny->backend, &err);
+    status = um_backend_open(&options->backend, &tiny->backend, &err);
     if (status == UM_E_UNSUPPORTED)
         return false;
     must(status, &err);

@@ -20,10 +20,7 @@
 #define UM_TINY_RESULTS 64
 
 typedef struct um_tiny_engine_options {
-    const char *backend; /* "ref", "cpu", "cuda" */
-    const char *isa;     /* NULL: the best */
-    const char *plugin;  /* cuda only */
-    int32_t threads;
+    um_backend_options backend;
     um_precision precision;
     const char *dir;            /* a checkpoint's directory; NULL: written from the next */
     um_tiny_options checkpoint; /* context: 0 is 64 here */
