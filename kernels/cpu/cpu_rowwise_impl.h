@@ -1,5 +1,6 @@
 /*
- * Row-wise ops: RMS norm, layer norm and rotary embedding. Text shared by all levels; see cpu_kernels.h.
+ * Row-wise ops: RMS norm, layer norm, rotary embedding. Text shared by all levels; see
+ * cpu_kernels.h.
  */
 #ifndef UM_KERNELS_CPU_ROWWISE_IMPL_H
 #define UM_KERNELS_CPU_ROWWISE_IMPL_H

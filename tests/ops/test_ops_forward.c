@@ -1,7 +1,7 @@
 /*
- * Row-wise ops of the forward pass, on every backend and instruction-set level, against references in
- * double precision that are written here from the formulas of ops.h (rounding points included) and
- * share no code with ref. Outputs lie between guard zones; inputs are surrounded by NaN.
+ * Row-wise ops of the forward pass, on every backend and instruction-set level, against references
+ * in double precision that are written here from the formulas of ops.h (rounding points included)
+ * and share no code with ref. Outputs lie between guard zones; inputs are surrounded by NaN.
  */
 #include "tests/ops/ops_fixture.h"
 

@@ -12,7 +12,7 @@
 #include "core/base/rng.h"
 #include "tests/ops/score_fixture.h"
 
-/* ---- reference ------------------------------------------------------------------------------ */
+/* ---- reference ------------------------------------------------------------------------------- */
 
 typedef struct ranked {
     float logit;
@@ -147,8 +147,8 @@ static bool holds(const int32_t ids[2], int32_t id)
     return ids[0] == id || ids[1] == id;
 }
 
-/* x = (l - max) / T is rounded twice, the sum of exponentials is good to 1e-6, and then there is the
- * rounding of the result. */
+/* x = (l - max) / T is rounded twice, the sum of exponentials is good to 1e-6, and the result is
+ * rounded. */
 #define LOG_TOLERANCE(x, log_sum) (1e-6 + 3e-7 * fabs(x) + 1e-7 * (log_sum))
 
 /* Confidence, over the first `kept` ids with `filtered`. */
@@ -308,7 +308,7 @@ static void check_alternatives(const reference *ref, const um_alternative *got, 
     }
 }
 
-/* ---- sweeps ------------------------------------------------------------------------------------- */
+/* ---- sweeps ---------------------------------------------------------------------------------- */
 
 static const struct {
     float top_p;
@@ -482,7 +482,7 @@ static void every_filter_and_confidence_at_real_vocabularies(void)
     sweep(vocabs, UM_COUNT_OF(vocabs), 2, 37, UM_ALTERNATIVES_MAX + 1);
 }
 
-/* ---- edits -------------------------------------------------------------------------------------- */
+/* ---- edits ----------------------------------------------------------------------------------- */
 
 /* Two rules with edits of their own and one without, over a vocabulary with hostile logits. */
 static void edits_come_first_and_stay_with_their_rule(void)
@@ -516,7 +516,7 @@ static void edits_come_first_and_stay_with_their_rule(void)
     ops_close(&backends);
 }
 
-/* ---- scripted rows ------------------------------------------------------------------------------ */
+/* ---- scripted rows --------------------------------------------------------------------------- */
 
 static void expect(const ops_backends *backends, const float *logits, int64_t vocab,
                    const um_score_rule *rule, int32_t token, double confidence, const char *file,
@@ -652,7 +652,7 @@ static void ties_stay_with_top_k_but_not_those_that_top_p_cut(void)
     ops_close(&backends);
 }
 
-/* ---- draws -------------------------------------------------------------------------------------- */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 /* What is kept is drawn by its share and nothing else at all: chi-square with at most 4 degrees of
  * freedom over 10,000 draws; 23.5 has a probability of 1e-4, and the draws are fixed. */

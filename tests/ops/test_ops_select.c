@@ -239,7 +239,7 @@ static void sequences_do_not_mix(void)
     ops_close(&backends);
 }
 
-/* ---- random cases ----------------------------------------------------------------------------- */
+/* ---- random cases ---------------------------------------------------------------------------- */
 
 /* Rank of each row by counting who comes before it: no sort. */
 static int32_t rank_of(const float *w, int32_t rows, int32_t row)
@@ -321,7 +321,7 @@ static void random_cases_match_the_published_loop(void)
     ops_close(&backends);
 }
 
-/* ---- competition -------------------------------------------------------------------------------- */
+/* ---- competition ----------------------------------------------------------------------------- */
 
 /* HKUNLP/DiffuLLaMA trainer.py, generate_samples: the cutoff is the (count+1)-th smallest score, and
  * what is still masked and not below it is revealed. Without a sort: a score is not below it when at
@@ -405,7 +405,7 @@ static void competing_at_its_ends(void)
     ops_close(&backends);
 }
 
-/* ---- draws -------------------------------------------------------------------------------------- */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 /* Each row by its own draw, whatever its confidence, and at the right rate. */
 static void independent_rows_are_drawn_at_their_rate(void)
