@@ -59,6 +59,7 @@ typedef struct fakecuda_kernel {
 
 /* Fills up to `capacity` entries in the order of names; how many there are. */
 FAKECUDA_API size_t fakecuda_kernels(fakecuda_kernel *out, size_t capacity);
+/* Counts anew; what FAKECUDA_STATS prints at the end is of the whole run all the same. */
 FAKECUDA_API void fakecuda_reset_kernels(void);
 
 /* Sets a switch as the environment variable FAKECUDA_<name> would at the start ("FAIL_ALLOC", "3");

@@ -87,7 +87,7 @@ Outcome run(const Plant &plant, bool bad, bool reverse)
     Outcome outcome;
 
     fakecuda::settings().reverse = reverse;
-    fakecuda::settings().instruction_budget = 1000 * 1000;
+    fakecuda::settings().instruction_budget = 50 * 1000;
     outcome.fault = module.launch(name.c_str(), Dim{plant.blocks, 1, 1}, Dim{THREADS, 1, 1}, shared,
                                   given, out.device(), plant.n);
     for (size_t i = 0; i < out.size(); i++)

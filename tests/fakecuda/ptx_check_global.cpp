@@ -111,7 +111,7 @@ void stamp_range(const Block &block, Allocation &hit, Units units, Touch touch)
     switch (touch) {
     case Touch::read:
         for (uint64_t i = units.begin; i < units.end; i++)
-            readers[i] = (readers[i] < first) | (readers[i] == own) ? own : first + STAMP_MANY;
+            readers[i] = ((readers[i] < first) | (readers[i] == own)) ? own : first + STAMP_MANY;
         break;
     case Touch::write:
         for (uint64_t i = units.begin; i < units.end; i++)

@@ -74,9 +74,10 @@ template <class T, bool (*F)(T, T)>
 void compare_row(OpTable &t, const std::string &name, const std::string &type)
 {
     add_row<F>(t, "setp." + name + "." + type);
-    add_row<set_bits<T, F>>(t, "set." + name + ".u32." + type);
-    add_row<set_bits<T, F>>(t, "set." + name + ".s32." + type);
-    add_row<set_float<T, F>>(t, "set." + name + ".f32." + type);
+    if constexpr (std::is_same_v<T, float>) { /* nvcc uses set for floats and pairs alone */
+        add_row<set_bits<T, F>>(t, "set." + name + ".u32." + type);
+        add_row<set_float<T, F>>(t, "set." + name + ".f32." + type);
+    }
 }
 
 template <class H, bool (*F)(float, float)>

@@ -119,7 +119,8 @@ template <class D, class S> void integer_pair(OpTable &t)
     const std::string types = std::string(type_name<D>()) + "." + type_name<S>();
 
     add_row<convert<D, S>>(t, "cvt." + types);
-    add_row<convert_saturated<D, S>>(t, "cvt.sat." + types);
+    if constexpr (sizeof(S) >= 4 && sizeof(D) <= 4)
+        add_row<convert_saturated<D, S>>(t, "cvt.sat." + types);
 }
 
 template <class D, class F> void rounded_rows(OpTable &t, const std::string &types)
@@ -148,9 +149,11 @@ template <class I, class... S> void integer_rows(OpTable &t)
     (integer_pair<I, S>(t), ...);
     rounded_rows<I, float>(t, type + ".f32");
     add_row<convert<float, I>>(t, "cvt.rn.f32." + type);
-    if constexpr (sizeof(I) > 1) {
+    if constexpr (sizeof(I) >= 4) {
         rounded_rows<I, double>(t, type + ".f64");
         add_row<convert<double, I>>(t, "cvt.rn.f64." + type);
+    }
+    if constexpr (sizeof(I) == 2 || sizeof(I) == 4) {
         narrow_integer_rows<I, Half>(t, "f16");
         narrow_integer_rows<I, Bf16>(t, "bf16");
     }

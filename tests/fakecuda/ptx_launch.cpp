@@ -19,8 +19,8 @@ std::map<std::string, KernelStats> &all_statistics()
 /* One block after the other uses the same memory. */
 Block &the_block()
 {
-    static Block block;
-    return block;
+    static Block *const block = new Block;
+    return *block;
 }
 
 [[noreturn]] void limit_fault(const Kernel &kernel, const char *what, uint64_t value, uint64_t most)

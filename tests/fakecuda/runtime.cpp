@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
+#include <string>
 #include <unistd.h>
 #include <utility>
 
@@ -23,6 +25,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 struct State {
     std::recursive_mutex lock;
     fakecuda_counts counts = {};
+    std::map<std::string, fakecuda_kernel> earlier; /* kernels before the last reset */
 };
 
 State &state()
@@ -95,6 +98,18 @@ void append_number(std::string &line, const char *name, uint64_t value)
     line += std::string(" ") + name + "=" + std::to_string(value);
 }
 
+/* Adds the statistics since the last reset to those before it. */
+void settle_statistics()
+{
+    for (const auto &entry : statistics()) {
+        fakecuda_kernel &sum = state().earlier[entry.first];
+
+        for (const KernelField &row : kernel_fields)
+            sum.*row.field += entry.second.*row.source;
+    }
+    reset_statistics();
+}
+
 std::string statistics_text()
 {
     std::string text = "fakecuda: runtime";
@@ -102,10 +117,11 @@ std::string statistics_text()
     for (const CountField &row : count_fields)
         append_number(text, row.name, counts().*row.field);
     text += "\n";
-    for (const auto &entry : statistics()) {
+    settle_statistics();
+    for (const auto &entry : state().earlier) {
         text += "fakecuda: kernel " + entry.first;
         for (const KernelField &row : kernel_fields)
-            append_number(text, row.name, entry.second.*row.source);
+            append_number(text, row.name, entry.second.*row.field);
         text += "\n";
     }
     return text;
@@ -185,7 +201,7 @@ size_t fakecuda_kernels(fakecuda_kernel *out, size_t capacity)
 void fakecuda_reset_kernels(void)
 {
     std::lock_guard<std::recursive_mutex> guard(runtime_lock());
-    reset_statistics();
+    settle_statistics();
 }
 
 bool fakecuda_set(const char *name, const char *value)

@@ -99,7 +99,7 @@ template <> SELFTEST_BOTH inline uint64_t selftest_bits(double value)
     X(ptx_slct(u, v, c))                                                                           \
     X(ptx_add_sat(a, b))                                                                           \
     X(ptx_pack_s8(a >> 22, b >> 22, w))                                                            \
-    X(uint16_t(u) * uint16_t(v))                                                                   \
+    X(uint32_t(uint16_t(u)) * uint16_t(v))                                                         \
     X(uint16_t(uint16_t(u) + uint16_t(v)))                                                         \
     X(int16_t(a) * int16_t(b))                                                                     \
     X(int16_t(int16_t(a) >> 3))                                                                    \

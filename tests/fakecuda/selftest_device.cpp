@@ -463,7 +463,7 @@ void tensor_products(void)
 void statistics_count_conflicts_and_sectors(void)
 {
     for_each_module([](TestModule &module) {
-        for (uint32_t stride : {1, 2, 8, 32}) {
+        for (uint32_t stride : {1u, 2u, 8u, 32u}) {
             Buffer<float> in(sequence(1024, 0.0f, 1.0f)), out(32);
 
             fakecuda::reset_statistics();

@@ -464,17 +464,15 @@ static void nothing_stays_behind(void)
 }
 
 static const um_test tests[] = {
-    {"products_match_sums_in_double", products_match_sums_in_double, 0},
-    {"sums_scale_bias_and_clip", sums_scale_bias_and_clip, 0},
-    {"odd_sizes_match", odd_sizes_match, 0},
-    {"an_algorithm_gives_the_same_bits_for_any_column_count",
-     an_algorithm_gives_the_same_bits_for_any_column_count, 0},
-    {"by_switch_the_heuristic_depends_on_the_column_count",
-     by_switch_the_heuristic_depends_on_the_column_count, 0},
-    {"splits_need_a_workspace", splits_need_a_workspace, 0},
-    {"bad_problems_are_refused", bad_problems_are_refused, 0},
-    {"operands_must_lie_inside_their_allocations", operands_must_lie_inside_their_allocations, 0},
-    {"the_nth_product_and_creation_fail", the_nth_product_and_creation_fail, 0},
-    {"nothing_stays_behind", nothing_stays_behind, 0},
+    UM_TEST(products_match_sums_in_double),
+    UM_TEST(sums_scale_bias_and_clip),
+    UM_TEST(odd_sizes_match),
+    UM_TEST(an_algorithm_gives_the_same_bits_for_any_column_count),
+    UM_TEST(by_switch_the_heuristic_depends_on_the_column_count),
+    UM_TEST(splits_need_a_workspace),
+    UM_TEST(bad_problems_are_refused),
+    UM_TEST(operands_must_lie_inside_their_allocations),
+    UM_TEST(the_nth_product_and_creation_fail),
+    UM_TEST(nothing_stays_behind),
 };
 UM_TEST_MAIN(tests)
