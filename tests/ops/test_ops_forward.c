@@ -20,7 +20,7 @@ static void embed_is_exact(void)
             int64_t width = widths[c % 6], rows = c % 2 ? 5 : 1;
             um_dtype dtype = c < 12 ? UM_F32 : UM_BF16;
             float scale = c % 3 ? 1.0f : 8.0f; /* a power of two: the product is exact */
-            ops_matrix table = ops_make(backend, dtype, 40, width, c % 4 ? OPS_PADDED : OPS_TIGHT);
+            ops_matrix table = ops_make(backend, dtype, 40, width, c % 2 ? OPS_PADDED : OPS_TIGHT);
             ops_matrix out = ops_make(backend, UM_F32, rows, width, c % 4 ? OPS_TIGHT : OPS_PADDED);
             ops_matrix id_row = ops_vector(backend, UM_I32, 5, ids);
             um_embed_args args = {
@@ -261,7 +261,7 @@ static const rope_case rope_cases[] = {
     {1, 1, 1, 2, UM_F32, OPS_TIGHT},    {3, 4, 4, 4, UM_F32, OPS_PADDED},
     {5, 4, 2, 6, UM_BF16, OPS_PADDED},  {17, 3, 1, 34, UM_F32, OPS_TIGHT},
     {65, 8, 2, 64, UM_BF16, OPS_TIGHT}, {9, 2, 2, 128, UM_F32, OPS_PADDED},
-    {1, 6, 3, 80, UM_BF16, OPS_PADDED},
+    {1, 6, 3, 80, UM_BF16, OPS_PADDED}, {6, 4, 2, 128, UM_F32, OPS_TIGHT},
 };
 
 #define ROPE_POSITIONS 512
@@ -455,6 +455,7 @@ static void mix_matches_double(void)
             run_mix(backends.at[b], widths[i], UM_F32, OPS_PADDED, backends.label[b], &stats);
             run_mix(backends.at[b], widths[i], UM_BF16, OPS_TIGHT, backends.label[b], &stats);
         }
+        run_mix(backends.at[b], 64, UM_F32, OPS_TIGHT, backends.label[b], &stats);
         ops_stats_finish(&stats, "mix", backends.label[b]);
     }
     ops_close(&backends);
