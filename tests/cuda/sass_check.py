@@ -234,6 +234,8 @@ def main():
     parser.add_argument("plugin")
     options = parser.parse_args()
     places = paths()
+    if not places["UM_CUDA_TOOLS"]:
+        sys.exit("cuobjdump is missing; scripts/setup_cuda brings it")
     cuobjdump = pathlib.Path(places["UM_CUDA_TOOLS"]) / "cuobjdump"
     kernels, results = read_kernels(cuobjdump, options.plugin), Results()
     if options.update:
