@@ -96,6 +96,9 @@ um_status um_params_limits_check(const um_params_limits *limits, um_err *err)
           defaults->order_temperature <= (float)UM_ORDER_TEMPERATURE_MAX))
         return um_fail(err, UM_E_FORMAT, "the model recommends order_temperature %g; 0 to %g",
                        (double)defaults->order_temperature, UM_ORDER_TEMPERATURE_MAX);
+    if (!(defaults->eps >= 0 && defaults->eps <= (float)UM_EPS_MAX))
+        return um_fail(err, UM_E_FORMAT, "the model recommends eps %g; 0 to %g",
+                       (double)defaults->eps, UM_EPS_MAX);
     return UM_OK;
 }
 
@@ -230,13 +233,16 @@ static void lay_out_canvas(um_params *params, int32_t free_tokens)
 static int32_t resolve_steps(const um_params_given *given, const um_params_limits *limits,
                              const um_params *params)
 {
-    int32_t steps = limits->defaults.steps_per_block;
+    bool ends_itself = params->count == UM_COUNT_THRESHOLD || params->count == UM_COUNT_FACTOR;
+    bool recommended = params->policy == um_policy_find(limits->defaults.algorithm);
+    /* a pace that is recommended for another policy is no bound on threshold and factor */
+    int32_t steps = ends_itself && !recommended ? 0 : limits->defaults.steps_per_block;
 
     if (given->has_steps)
         steps = ceil_div((int32_t)given->steps, params->block_count);
     else if (given->has_steps_per_block)
         steps = (int32_t)given->steps_per_block;
-    if (steps == 0 && params->count != UM_COUNT_THRESHOLD && params->count != UM_COUNT_FACTOR)
+    if (steps == 0 && !ends_itself)
         steps = params->block_length;
     /* with a schedule by time or chance more steps than positions still mean something */
     if (params->count == UM_COUNT_TIME || params->count == UM_COUNT_INDEPENDENT ||

@@ -168,6 +168,29 @@ static void a_threshold_or_factor_alone_chooses_the_algorithm(void)
     UM_CHECK_INT(factor.steps_per_block, 0);
 }
 
+/* DiffuLLaMA's 64 steps belong to its own sampler; they would make threshold commit 8 of 512 a step. */
+static void steps_recommended_for_another_policy_do_not_bound_threshold(void)
+{
+    um_params_limits limits = limits_of(&without_eos_rules);
+    um_params params;
+    um_err err = {0};
+
+    limits.defaults.steps_per_block = 4;
+    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits, 0, "prompt", 1, &params, &err),
+                err);
+    UM_CHECK_INT(params.steps_per_block, 0);
+    UM_CHECK_OK(um_params_resolve(GIVEN(factor, 2), &limits, 0, "prompt", 1, &params, &err), err);
+    UM_CHECK_INT(params.steps_per_block, 0);
+    UM_CHECK_OK(um_params_resolve(&(um_params_given){.algorithm = "random"}, &limits, 0, "prompt",
+                                  1, &params, &err),
+                err);
+    UM_CHECK_INT(params.steps_per_block, 4);
+    limits.defaults.algorithm = "threshold"; /* then they are its own */
+    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits, 0, "prompt", 1, &params, &err),
+                err);
+    UM_CHECK_INT(params.steps_per_block, 4);
+}
+
 static void fast_dllms_own_settings_fill_in(void)
 {
     UM_CHECK_NEAR(resolve(&(um_params_given){.algorithm = "threshold"}, 0).threshold, 0.9f, 0);
@@ -278,6 +301,11 @@ static void a_models_recommendation_is_checked_at_start(void)
     limits = limits_of(&with_eos_rules);
     limits.defaults.temperature = NAN;
     UM_CHECK_STATUS(um_params_limits_check(&limits, &err), UM_E_FORMAT);
+    limits = limits_of(&with_eos_rules);
+    limits.defaults.eps = 0.1f;
+    UM_CHECK_OK(um_params_limits_check(&limits, &err), err);
+    limits.defaults.eps = 0.2f;
+    UM_CHECK_STATUS(um_params_limits_check(&limits, &err), UM_E_FORMAT);
 }
 
 static const um_test tests[] = {
@@ -288,6 +316,7 @@ static const um_test tests[] = {
     UM_TEST(a_family_without_eos_rules_refuses_them),
     UM_TEST(nothing_given_is_the_models_recommendation),
     UM_TEST(a_threshold_or_factor_alone_chooses_the_algorithm),
+    UM_TEST(steps_recommended_for_another_policy_do_not_bound_threshold),
     UM_TEST(fast_dllms_own_settings_fill_in),
     UM_TEST(the_canvas_is_whole_blocks),
     UM_TEST(the_last_block_is_cut_where_the_context_ends),
