@@ -79,6 +79,8 @@ void join_orders(Block &block, const Barrier &barrier)
         block.full_interval = joined;
     else
         block.partial_barriers = true;
+    for (Warp &warp : block.warps)
+        update_settled(warp);
 }
 
 void complete(Block &block, Barrier &barrier)

@@ -109,25 +109,25 @@ void SharedMemory::mark_valid(uint32_t offset, uint32_t bytes, bool valid)
     memset(valid_.data() + offset, valid, bytes);
 }
 
-bool SharedMemory::valid(uint32_t offset, uint32_t bytes) const
-{
-    unsigned char all = 1;
-
-    for (uint32_t i = 0; i < bytes; i++)
-        all &= valid_[offset + i];
-    return all;
-}
-
 void next_interval(Warp &warp)
 {
     Block &block = *warp.block;
 
-    if (++warp.seen[warp.index] < LAST_INTERVAL)
-        return;
-    block.shared.forget();
-    for (Warp &each : block.warps)
-        std::fill(each.seen.begin(), each.seen.end(), 1);
-    std::fill(block.full_interval.begin(), block.full_interval.end(), 1);
+    if (++warp.seen[warp.index] >= LAST_INTERVAL) {
+        block.shared.forget();
+        for (Warp &each : block.warps)
+            std::fill(each.seen.begin(), each.seen.end(), 1);
+        std::fill(block.full_interval.begin(), block.full_interval.end(), 1);
+    }
+    update_settled(warp);
+}
+
+void update_settled(Warp &warp)
+{
+    const std::vector<uint32_t> &full = warp.block->full_interval;
+
+    warp.settled = std::min(*std::min_element(warp.seen.begin(), warp.seen.end()),
+                            *std::min_element(full.begin(), full.end()));
 }
 
 uint32_t shared_offset(Warp &warp, int lane, uint64_t address, uint32_t bytes)
@@ -140,11 +140,35 @@ uint32_t shared_offset(Warp &warp, int lane, uint64_t address, uint32_t bytes)
         warp.fault(lane, "shared bounds",
                    "%u bytes at offset %" PRId64 " of %zu bytes of shared memory", bytes,
                    int64_t(offset), size);
-    if (in_window % bytes != 0)
+    if ((in_window & (bytes - 1)) != 0)
         warp.fault(lane, "misaligned address", "%u bytes at offset %" PRIu64 " of shared memory",
                    bytes, offset);
     return uint32_t(offset);
 }
+
+namespace
+{
+
+/* Everything but the usual case, in which nobody has touched the bytes since the last barrier. */
+__attribute__((noinline)) void stamp_contended(Warp &warp, int lane, Touch touch, uint32_t unit,
+                                               uint32_t mine)
+{
+    uint32_t &writer = warp.block->shared.writers()[unit];
+    uint32_t &reader = warp.block->shared.readers()[unit];
+
+    if (conflicts(warp, writer, mine))
+        shared_race(warp, lane, touch, unit, writer, "wrote");
+    if (touch == Touch::read) {
+        if (reader != mine)
+            reader = merged_reader(warp, reader, mine);
+        return;
+    }
+    if (conflicts(warp, reader, mine))
+        shared_race(warp, lane, touch, unit, reader, "read");
+    writer = mine;
+}
+
+} // namespace
 
 void stamp_shared(Warp &warp, int lane, Actor actor, Touch touch, uint32_t offset, uint32_t bytes)
 {
@@ -154,19 +178,19 @@ void stamp_shared(Warp &warp, int lane, Actor actor, Touch touch, uint32_t offse
                          : actor == Actor::warp ? LANE_COLLECTIVE
                                                 : uint32_t(lane);
     const uint32_t mine = stamp(warp.interval(), warp.index, who);
+    const uint32_t many = stamp(warp.interval(), warp.index, LANE_MANY);
+    const uint32_t settled = warp.settled << INTERVAL_SHIFT; /* smaller stamps are of the past */
     const uint32_t end = (offset + bytes + 1) / 2;
 
     for (uint32_t i = offset / 2; i < end; i++) {
-        if (writers[i] != mine && conflicts(warp, writers[i], mine))
-            shared_race(warp, lane, touch, i, writers[i], "wrote");
-        if (touch == Touch::read) {
-            if (readers[i] != mine)
-                readers[i] = merged_reader(warp, readers[i], mine);
-            continue;
-        }
-        if (readers[i] != mine && conflicts(warp, readers[i], mine))
-            shared_race(warp, lane, touch, i, readers[i], "read");
-        writers[i] = mine;
+        if (touch == Touch::read && writers[i] < settled && readers[i] < settled)
+            readers[i] = mine;
+        else if (touch == Touch::read && writers[i] < settled && readers[i] == many)
+            continue; /* nothing to add: a broadcast */
+        else if (touch != Touch::read && writers[i] < settled && readers[i] < settled)
+            writers[i] = mine;
+        else
+            stamp_contended(warp, lane, touch, i, mine);
     }
 }
 
@@ -234,7 +258,7 @@ void check_local(Warp &warp, Access &access)
             warp.fault(i, "local bounds",
                        "%u bytes at offset %" PRId64 " of %zu bytes of local memory", access.bytes,
                        int64_t(offset), size);
-        if (address % access.bytes != 0)
+        if ((address & (access.bytes - 1)) != 0)
             warp.fault(i, "misaligned address", "%u bytes at offset %" PRIu64 " of local memory",
                        access.bytes, offset);
         access.pointer[i] = warp.local + size_t(i) * size + offset;

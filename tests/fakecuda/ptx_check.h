@@ -33,7 +33,13 @@ class SharedMemory
     }
 
     void mark_valid(uint32_t offset, uint32_t bytes, bool valid);
-    bool valid(uint32_t offset, uint32_t bytes) const;
+    bool valid(uint32_t offset, uint32_t bytes) const
+    {
+        uint64_t flags[2] = {0x0101010101010101ull, 0x0101010101010101ull};
+
+        memcpy(flags, valid_.data() + offset, bytes); /* at most 16: one access of a lane */
+        return (flags[0] & flags[1]) == 0x0101010101010101ull;
+    }
 
     uint32_t *writers()
     {
@@ -81,6 +87,8 @@ void check_global(Warp &warp, Access &access);
 
 /* The interval of a warp ends: everything it did so far lies before what its lanes do now. */
 void next_interval(Warp &warp);
+/* After a change of `seen` or of the block's full_interval. */
+void update_settled(Warp &warp);
 
 } // namespace fakecuda
 

@@ -160,7 +160,7 @@ bool check_run(Warp &warp, int lane, const Access &access, uint64_t bytes)
     const uint64_t address = access.address[lane];
     Allocation *hit = lookup(*warp.block, address, bytes, access.touch);
 
-    if (!hit || address % access.alignment != 0)
+    if (!hit || (address & (access.alignment - 1)) != 0)
         return false;
 
     const Units units(address - hit->base, bytes);
@@ -182,7 +182,7 @@ void check_global(Warp &warp, Access &access)
     for (int i = 0; i < LANES && !access.contiguous; i++) {
         if (!has(warp.mask, i))
             continue;
-        if (access.address[i] % access.alignment != 0)
+        if ((access.address[i] & (access.alignment - 1)) != 0)
             warp.fault(i, "misaligned address", "%u-byte %s at 0x%" PRIx64, access.alignment,
                        verb_of(access.touch), access.address[i]);
         if (!check_run(warp, i, access, access.bytes))

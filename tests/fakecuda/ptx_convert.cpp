@@ -149,10 +149,9 @@ template <class I, class... S> void integer_rows(OpTable &t)
     (integer_pair<I, S>(t), ...);
     rounded_rows<I, float>(t, type + ".f32");
     add_row<convert<float, I>>(t, "cvt.rn.f32." + type);
-    if constexpr (sizeof(I) >= 4) {
+    add_row<convert<double, I>>(t, "cvt.rn.f64." + type);
+    if constexpr (sizeof(I) >= 4)
         rounded_rows<I, double>(t, type + ".f64");
-        add_row<convert<double, I>>(t, "cvt.rn.f64." + type);
-    }
     if constexpr (sizeof(I) == 2 || sizeof(I) == 4) {
         narrow_integer_rows<I, Half>(t, "f16");
         narrow_integer_rows<I, Bf16>(t, "bf16");

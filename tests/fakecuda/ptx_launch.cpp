@@ -193,6 +193,7 @@ void start_block(Block &block, uint64_t budget)
         std::fill(warp.committed, warp.committed + LANES, 0);
         warp.copies.clear();
         warp.seen.assign(block.warps.size(), 1);
+        warp.settled = 1;
         warp.executed = 0;
         warp.limit = budget;
     }

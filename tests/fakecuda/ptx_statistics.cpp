@@ -17,6 +17,23 @@ namespace
 constexpr uint32_t BANKS = 32;
 constexpr uint64_t SECTOR = 32;
 
+/* Is there one word at most for each bank? */
+bool is_free_of_conflicts(uint32_t mask, const uint32_t *offsets, uint32_t words)
+{
+    uint32_t word_of[BANKS], used = 0;
+
+    for (uint32_t left = mask; left != 0; left &= left - 1)
+        for (uint32_t k = 0; k < words; k++) {
+            const uint32_t word = offsets[__builtin_ctz(left)] / 4 + k, bank = word % BANKS;
+
+            if (has(used, int(bank)) && word_of[bank] != word)
+                return false;
+            word_of[bank] = word;
+            used |= 1u << bank;
+        }
+    return true;
+}
+
 /* Waves of one pass: the most distinct words that fall into one bank. */
 uint32_t waves_of(uint32_t mask, const uint32_t *offsets, uint32_t words)
 {
@@ -62,7 +79,8 @@ void count_shared(Warp &warp, uint32_t mask, const uint32_t *offsets, uint32_t b
 
         if (pass == 0)
             continue;
-        stats.shared_waves += waves_of(pass, offsets, words);
+        stats.shared_waves +=
+            is_free_of_conflicts(pass, offsets, words) ? 1 : waves_of(pass, offsets, words);
         stats.shared_ideal++;
     }
 }

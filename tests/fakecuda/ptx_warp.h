@@ -54,6 +54,7 @@ struct Warp {
     /* Order of memory accesses: `interval` rises at every barrier and __syncwarp; what warp w did
      * before its interval seen[w] happened before what this warp does now. */
     std::vector<uint32_t> seen;
+    uint32_t settled = 1; /* earlier intervals lie behind a barrier, whatever their warp */
     uint32_t interval() const
     {
         return seen[index];
