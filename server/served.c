@@ -90,14 +90,21 @@ static um_status open_tokenizer(const um_config *config, um_served *served, um_e
     return status == UM_OK ? open_chat(config, served, err) : status;
 }
 
+/* -1: the family has no such token, or this tokenizer does not. */
+static int32_t find_token(const um_served *served, const char *text)
+{
+    return text ? um_tokenizer_find(served->tokenizer, text) : -1;
+}
+
 static um_status gather_facts(um_served *served, um_err *err)
 {
     const um_model_info *info = served->info;
     um_engine_options *engine = &served->engine;
     int32_t turn = info->config.turn_token;
+    int32_t padding = find_token(served, info->family->padding_text);
 
-    if (turn < 0 && info->family->turn_token_text)
-        turn = um_tokenizer_find(served->tokenizer, info->family->turn_token_text);
+    if (turn < 0)
+        turn = find_token(served, info->family->turn_token_text);
     served->limits = (um_params_limits){.family = info->family,
                                         .defaults = info->defaults,
                                         .context_max = info->config.context_max};
@@ -112,6 +119,8 @@ static um_status gather_facts(um_served *served, um_err *err)
     engine->end_tokens[engine->end_token_count++] = info->config.end_token;
     if (turn >= 0)
         engine->end_tokens[engine->end_token_count++] = turn;
+    if (padding >= 0)
+        engine->end_tokens[engine->end_token_count++] = padding;
     engine->step = um_step_run;
     engine->step_context = served->step;
     return um_params_limits_check(&served->limits, err);

@@ -34,6 +34,8 @@ typedef struct um_family {
     bool time_schedule;       /* an even pace is Dream's, by time; else LLaDA's quota */
     bool filtered_confidence; /* confidence is of the distribution that is sampled from (Dream) */
     const char *turn_token_text; /* looked up in the tokenizer: "<|eot_id|>", or NULL */
+    const char *padding_text;    /* what some models fill up with instead of the end token; ends an
+                                  * answer where the tokenizer has it; NULL: none */
     um_model_defaults defaults;
     /* config.json -> dimensions; every value range-checked, error names the key. */
     um_status (*read_config)(const um_json *config, um_model_config *out, um_err *err);

@@ -39,6 +39,7 @@ const um_family umi_family_dream = {
     .time_schedule = true,
     .filtered_confidence = true,
     .turn_token_text = "<|im_end|>",
+    .padding_text = "<|dlm_pad|>", /* DiffuCoder-7B-Instruct and -cpGRPO */
     /* The authors' demo: entropy order, one token per step. */
     .defaults = {.algorithm = "entropy",
                  .block_length = 0,

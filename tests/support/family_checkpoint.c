@@ -210,7 +210,9 @@ static void add_numbered(builder *b, int64_t rows, int64_t cols, const char *pre
 
 static void build_dream(builder *b, const char **config)
 {
-    static const int32_t d = 16, k = 8, m = 24, vocab = 40, mask = 37;
+    static const int32_t d = 16, k = 8, m = 24, mask = 37;
+    static char text[1024];
+    int32_t vocab = b->options->rows ? b->options->rows : 40;
     char prefix[64];
 
     add_numbered(b, vocab, d, "model.", "embed_tokens.weight");
@@ -232,13 +234,16 @@ static void build_dream(builder *b, const char **config)
     add_numbered(b, 0, d, "model.", "norm.weight");
     add_numbered(b, vocab, d, "", "lm_head.weight");
     memset(b->tiny.items[b->tiny.count - 1].values + mask * d, 0, (size_t)d * sizeof(float));
-    *config = "{\"architectures\":[\"DreamModel\"],\"model_type\":\"Dream\",\"hidden_size\":16,"
-              "\"intermediate_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
-              "\"num_key_value_heads\":2,\"vocab_size\":40,\"max_position_embeddings\":131072,"
-              "\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"rope_scaling\":null,"
-              "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"use_sliding_window\":false,"
-              "\"sliding_window\":null,\"mask_token_id\":37,\"pad_token_id\":35,"
-              "\"eos_token_id\":35,\"bos_token_id\":35}\n";
+    snprintf(text, sizeof(text),
+             "{\"architectures\":[\"DreamModel\"],\"model_type\":\"Dream\",\"hidden_size\":16,"
+             "\"intermediate_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+             "\"num_key_value_heads\":2,\"vocab_size\":%d,\"max_position_embeddings\":131072,"
+             "\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"rope_scaling\":null,"
+             "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"use_sliding_window\":false,"
+             "\"sliding_window\":null,\"mask_token_id\":37,\"pad_token_id\":35,"
+             "\"eos_token_id\":35,\"bos_token_id\":35}\n",
+             vocab);
+    *config = text;
 }
 
 /* LLaDA's tensors with other names; the values stay where they are. */

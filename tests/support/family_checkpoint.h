@@ -28,6 +28,7 @@ typedef struct um_family_checkpoint {
                        * and "" (GPT-2), "denoise_model" (DiffuLLaMA's wrapper) */
     bool stored_head; /* diffugpt: lm_head.weight is in the file, too */
     const um_tiny_options *like; /* illada */
+    int32_t rows;                /* dream: instead of 40, with other weights then */
 } um_family_checkpoint;
 
 /* config.json, weights and special_tokens_map.json, into an existing directory. */

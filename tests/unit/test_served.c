@@ -3,31 +3,44 @@
 #include "tests/test.h"
 
 #include "server/served.h"
+#include "tests/support/family_checkpoint.h"
 #include "tests/support/small_tokenizer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
 
 #define ROWS 256
 
-static um_status open_with(int32_t rows, um_served *served, um_err *err)
+static void write_tokenizer(const char *dir, const um_document *document)
 {
-    um_tiny_options options = {.embedding_size = rows};
-    char dir[UM_TEMP_PATH_BYTES];
-    char *argv[] = {"--model", dir, "--backend", "ref"};
     um_buf json = {0};
+
+    um_document_json(&json, document);
+    um_temp_dir_write(dir, "tokenizer.json", um_buf_view(&json), json.length);
+    um_buf_deinit(&json);
+}
+
+static um_status open_dir(char *dir, um_served *served, um_err *err)
+{
+    char *argv[] = {"--model", dir, "--backend", "ref"};
     um_config config;
     um_status status;
 
-    um_temp_dir_make(dir);
-    um_document_json(&json, &(um_document){0});
-    um_temp_dir_write(dir, "tokenizer.json", um_buf_view(&json), json.length);
-    um_buf_deinit(&json);
-    UM_CHECK_OK(um_tiny_checkpoint_write(dir, &options, err), *err);
     UM_CHECK_OK(um_config_load(UM_COMMAND_SERVE, 4, argv, &config, err), *err);
     status = um_served_open(&config, NULL, NULL, served, err);
     um_config_deinit(&config);
     um_temp_dir_remove(dir);
     return status;
+}
+
+static um_status open_with(int32_t rows, um_served *served, um_err *err)
+{
+    um_tiny_options options = {.embedding_size = rows};
+    char dir[UM_TEMP_PATH_BYTES];
+
+    um_temp_dir_make(dir);
+    write_tokenizer(dir, &(um_document){0});
+    UM_CHECK_OK(um_tiny_checkpoint_write(dir, &options, err), *err);
+    return open_dir(dir, served, err);
 }
 
 static void text_never_becomes_mask(void)
@@ -73,10 +86,42 @@ static void a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused(voi
     UM_CHECK(strstr(err.message, "ids up to 255") && strstr(err.message, "255 rows"));
 }
 
+/* DiffuCoder-7B-Instruct fills up with a token of its own where Dream has the end token. */
+static void dreams_answers_end_at_its_padding_too(void)
+{
+    static const struct {
+        const char *added;
+        int32_t count, tokens[3];
+    } cases[] = {
+        {ADDED("256", "<|im_end|>", "true") "," ADDED("257", "<|dlm_pad|>", "true"),
+         3,
+         {35, 256, 257}},
+        {ADDED("256", "<|im_end|>", "true"), 2, {35, 256}},
+        {"", 1, {35}},
+    };
+
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
+        const um_family_checkpoint checkpoint = {.family = "dream", .rows = ROWS + 2};
+        char dir[UM_TEMP_PATH_BYTES];
+        um_served served;
+        um_err err = {0};
+
+        um_temp_dir_make(dir);
+        UM_CHECK_OK(um_family_checkpoint_write(dir, &checkpoint, &err), err);
+        write_tokenizer(dir, &(um_document){.added = cases[i].added});
+        UM_CHECK_OK(open_dir(dir, &served, &err), err);
+        UM_CHECK_INT(served.engine.end_token_count, cases[i].count);
+        for (int32_t t = 0; t < cases[i].count; t++)
+            UM_CHECK_INT(served.engine.end_tokens[t], cases[i].tokens[t]);
+        um_served_close(&served);
+    }
+}
+
 static const um_test tests[] = {
     UM_TEST(text_never_becomes_mask),
     UM_TEST(overlong_prompts_name_the_field),
     UM_TEST(a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused),
+    UM_TEST(dreams_answers_end_at_its_padding_too),
 };
 
 UM_TEST_MAIN(tests)
