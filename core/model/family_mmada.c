@@ -21,7 +21,7 @@ const um_family umi_family_mmada = {
     .name = "mmada",
     .architectures = {"MMadaModelLM"},
     .turn_token_text = "<|eot_id|>",
-    /* The authors' text evaluation: blocks of 64, two tokens per step. */
+    /* The authors' lm-eval script: blocks of 64, one token per step, greedy. */
     .defaults = {.algorithm = "low_confidence",
                  .block_length = 64,
                  .steps_per_block = 0,

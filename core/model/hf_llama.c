@@ -77,8 +77,6 @@ static um_status read_tokens(const um_json *config, const umi_hf_llama_defaults 
     um_status status =
         umi_read_id(config, "mask_token_id", 0, defaults->mask_token, &out->mask_token, err);
 
-    if (status == UM_OK && out->mask_token < 0)
-        return um_fail_field(err, UM_E_FORMAT, "mask_token_id", "mask_token_id is absent");
     return status == UM_OK ? read_end_token(config, defaults->end_token, &out->end_token, err)
                            : status;
 }

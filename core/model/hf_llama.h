@@ -18,7 +18,7 @@ typedef struct umi_hf_llama_defaults {
     int32_t context; /* max_position_embeddings */
     double norm_eps;
     double rope_theta;
-    int32_t mask_token; /* -1: the key is required */
+    int32_t mask_token;
     int32_t end_token;
     bool tied_head;
 } umi_hf_llama_defaults;
