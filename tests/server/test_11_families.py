@@ -49,6 +49,7 @@ def test_inspect_names_the_family(family):
     name, has_chat, path, _ = family
     status, report = inspect(path)
     assert status == 0 and report["family"] == name
+    assert (report["chat_template"] is not None) == has_chat
     assert report["parameters"] > 100000 and report["defaults"]["algorithm"]
 
 
@@ -106,13 +107,15 @@ def test_mixed_load_changes_no_answer(family):
     assert len(set(alone)) > len(alone) / 2
 
 
-def test_a_text_that_spells_the_mask_is_text_where_the_mask_is_a_token(family):
-    """DiffuLLaMA's and DiffuGPT's masks are ordinary tokens: a prompt may hold them."""
+def test_a_prompt_holds_the_mask_only_where_the_mask_is_text(family):
+    """DiffuLLaMA's and DiffuGPT's masks are ordinary tokens; the others' is the unknown."""
     name, _, path, server = family
+    mask = json.loads((path / "config.json").read_text()).get("mask_token_id", 5)  # iLLaDA's: 5
+    answer = server.text(prompt=[7, mask, 9])
     if name in ("diffullama", "diffugpt"):
-        mask = json.loads((path / "config.json").read_text())["mask_token_id"]
-        answer = server.text(prompt=[7, mask, 9])
-        assert answer.status == 200 and answer.json["usage"]["prompt_tokens"] in (3, 4)
+        assert answer.status == 200 and answer.json["usage"]["prompt_tokens"] == 3
+    else:
+        assert "mask token" in answer.error(400, "invalid_value", "prompt[1]")
 
 
 def test_a_plain_llama_is_refused_with_the_way_out(tmp_path):
