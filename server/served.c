@@ -96,15 +96,19 @@ static int32_t find_token(const um_served *served, const char *text)
     return text ? um_tokenizer_find(served->tokenizer, text) : -1;
 }
 
+static void add_end_token(um_engine_options *engine, int32_t token)
+{
+    UM_ASSERT(engine->end_token_count < UM_MODEL_STOP_MAX);
+    if (token >= 0)
+        engine->end_tokens[engine->end_token_count++] = token;
+}
+
 static um_status gather_facts(um_served *served, um_err *err)
 {
     const um_model_info *info = served->info;
     um_engine_options *engine = &served->engine;
-    int32_t turn = info->config.turn_token;
-    int32_t padding = find_token(served, info->family->padding_text);
+    int32_t turn = find_token(served, info->family->turn_token_text);
 
-    if (turn < 0)
-        turn = find_token(served, info->family->turn_token_text);
     served->limits = (um_params_limits){.family = info->family,
                                         .defaults = info->defaults,
                                         .context_max = info->config.context_max};
@@ -115,12 +119,11 @@ static um_status gather_facts(um_served *served, um_err *err)
                                        .first_token = info->config.first_token};
     engine->logit_shift = info->config.logit_shift;
     engine->eos_token = info->config.end_token;
-    engine->turn_token = turn;
-    engine->end_tokens[engine->end_token_count++] = info->config.end_token;
-    if (turn >= 0)
-        engine->end_tokens[engine->end_token_count++] = turn;
-    if (padding >= 0)
-        engine->end_tokens[engine->end_token_count++] = padding;
+    engine->turn_token = turn >= 0 ? turn : info->config.turn_token;
+    add_end_token(engine, info->config.end_token);
+    add_end_token(engine, info->config.turn_token);
+    add_end_token(engine, turn);
+    add_end_token(engine, find_token(served, info->family->padding_text));
     engine->step = um_step_run;
     engine->step_context = served->step;
     return um_params_limits_check(&served->limits, err);

@@ -54,21 +54,35 @@ static um_status read_dimensions(const um_json *config, const umi_hf_llama_defau
     return read_heads(config, defaults, out, err);
 }
 
-/* One id, or as newer files write it a list, whose first is the end of text. */
-static um_status read_end_token(const um_json *config, int32_t fallback, int32_t *out, um_err *err)
+static um_status read_end_of_list(const um_json *list, size_t index, int32_t *out, um_err *err)
 {
-    const um_json *value = um_json_member(config, "eos_token_id");
-    const um_json *first = um_json_element(value, 0);
-    int64_t id;
+    const um_json *value = um_json_element(list, index);
+    int64_t id = um_json_kind_of(value) == UM_JSON_INT ? um_json_int_value(value) : -1;
 
-    if (um_json_kind_of(value) != UM_JSON_ARRAY)
-        return umi_read_id(config, "eos_token_id", 0, fallback, out, err);
-    id = um_json_kind_of(first) == UM_JSON_INT ? um_json_int_value(first) : -1;
     if (id < 0 || id > UMI_DIMENSION_MAX)
         return um_fail_field(err, UM_E_FORMAT, "eos_token_id",
-                             "eos_token_id[0] is not an id from 0 to %d", UMI_DIMENSION_MAX);
+                             "eos_token_id[%zu] is not an id from 0 to %d", index,
+                             UMI_DIMENSION_MAX);
     *out = (int32_t)id;
     return UM_OK;
+}
+
+/* One id, or as newer files write it a list: the end of text, and maybe the end of a turn. */
+static um_status read_end_tokens(const um_json *config, int32_t fallback, um_model_config *out,
+                                 um_err *err)
+{
+    const um_json *value = um_json_member(config, "eos_token_id");
+    um_status status;
+
+    if (um_json_kind_of(value) != UM_JSON_ARRAY)
+        return umi_read_id(config, "eos_token_id", 0, fallback, &out->end_token, err);
+    if (um_json_count(value) > 2)
+        return um_fail_field(err, UM_E_UNSUPPORTED, "eos_token_id",
+                             "eos_token_id has %zu ids; the maximum is 2", um_json_count(value));
+    status = read_end_of_list(value, 0, &out->end_token, err);
+    return status == UM_OK && um_json_count(value) == 2
+               ? read_end_of_list(value, 1, &out->turn_token, err)
+               : status;
 }
 
 static um_status read_tokens(const um_json *config, const umi_hf_llama_defaults *defaults,
@@ -77,8 +91,7 @@ static um_status read_tokens(const um_json *config, const umi_hf_llama_defaults 
     um_status status =
         umi_read_id(config, "mask_token_id", 0, defaults->mask_token, &out->mask_token, err);
 
-    return status == UM_OK ? read_end_token(config, defaults->end_token, &out->end_token, err)
-                           : status;
+    return status == UM_OK ? read_end_tokens(config, defaults->end_token, out, err) : status;
 }
 
 static um_status read_numbers(const um_json *config, const umi_hf_llama_defaults *defaults,

@@ -53,7 +53,7 @@ typedef struct um_model_config {
     bool has_first_token; /* nothing predicts position 0: where it is masked, it becomes */
     int32_t first_token;  /* this */
     int32_t end_token;    /* end of text = padding */
-    int32_t turn_token;   /* end of turn, -1 if the family has none */
+    int32_t turn_token;   /* end of turn, where config.json names it; -1: see um_family */
 } um_model_config;
 
 /* Each dimension against its bound and against the others. UM_E_FORMAT or, for what our ops cannot

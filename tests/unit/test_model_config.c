@@ -399,6 +399,43 @@ static void broken_settings_files_are_refused(void)
     um_temp_dir_remove(dir);
 }
 
+/* Of Hugging Face's Llama keys: a list of ids ends an answer at each of them. */
+static void a_list_of_end_tokens_is_end_and_turn(void)
+{
+    static const struct {
+        const char *ids;
+        int32_t end, turn; /* end -1: refused */
+        const char *words;
+    } cases[] = {{"7", 7, -1, ""},
+                 {"[7]", 7, -1, ""},
+                 {"[7,9]", 7, 9, ""},
+                 {"[]", -1, 0, "eos_token_id[0] is not an id"},
+                 {"[7,null]", -1, 0, "eos_token_id[1] is not an id"},
+                 {"[7,9,11]", -1, 0, "eos_token_id has 3 ids; the maximum is 2"},
+                 {"[7,155136]", -1, 0, "turn token is 155136; expected -1 to 155135"}};
+    char dir[UM_TEMP_PATH_BYTES], config[256];
+
+    um_temp_dir_make(dir);
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
+        um_model_report report;
+        um_err err = {0};
+
+        snprintf(config, sizeof(config),
+                 "{\"architectures\":[\"ILLaDAForCausalLM\"],\"eos_token_id\":%s}", cases[i].ids);
+        write_text(dir, "config.json", config);
+        UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
+        if (cases[i].end < 0) {
+            UM_CHECK(strstr(report.problem.message, cases[i].words) != NULL);
+        } else {
+            UM_CHECK_STATUS(report.problem.status, UM_E_NOT_FOUND); /* no weights */
+            UM_CHECK_INT(report.config.end_token, cases[i].end);
+            UM_CHECK_INT(report.config.turn_token, cases[i].turn);
+        }
+        um_model_report_deinit(&report);
+    }
+    um_temp_dir_remove(dir);
+}
+
 /* Settings of the models' authors are built in, found by family, shape and the directory's name.
  * Dream's own generation_config.json repeats defaults of its class (temperature 0), so the built-in
  * word is the stronger one. */
@@ -452,6 +489,7 @@ static const um_test tests[] = {
     UM_TEST(the_family_follows_architectures_alone),
     UM_TEST(unmask_json_beats_generation_config_beats_the_family),
     UM_TEST(broken_settings_files_are_refused),
+    UM_TEST(a_list_of_end_tokens_is_end_and_turn),
     UM_TEST(known_models_have_their_authors_settings),
 };
 UM_TEST_MAIN(tests)
