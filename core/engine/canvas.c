@@ -47,14 +47,17 @@ static int32_t min_int(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* A schedule by time leaves steps without a commit, which change nothing and are not run. */
+/* A schedule by time leaves steps without a commit, which change nothing and are not run. There may
+ * be thousands of them before a long prompt's single mask, so masks are counted once. */
 static void skip_idle_steps(um_canvas *canvas)
 {
     const um_params *params = canvas->params;
+    int32_t left;
 
-    while (params->count == UM_COUNT_TIME && !canvas->finished &&
-           um_schedule_time(masks_left(canvas), canvas->block_step, params->steps_per_block,
-                            params->eps) == 0)
+    if (params->count != UM_COUNT_TIME || canvas->finished)
+        return;
+    left = masks_left(canvas);
+    while (um_schedule_time(left, canvas->block_step, params->steps_per_block, params->eps) == 0)
         canvas->block_step++;
 }
 
