@@ -62,10 +62,6 @@ class MemoryTable
     }
     /* Empties all stamps, when their numbers start again. */
     void forget_stamps();
-    const std::map<uint64_t, Allocation> &all() const
-    {
-        return allocations_;
-    }
 
   private:
     std::map<uint64_t, Allocation> allocations_;

@@ -42,7 +42,6 @@ struct Kernel {
     size_t static_shared_bytes = 0;
     size_t local_bytes = 0;      /* a thread's local memory */
     uint32_t max_threads = 1024; /* product of .maxntid */
-    uint32_t registers = 0;      /* virtual registers, not what ptxas would use */
     const Program *program = nullptr;
 };
 
@@ -63,7 +62,6 @@ void unload_module(Module *module);
 /* nullptr: no such name; the caller reports it. */
 const Kernel *find_kernel(const Module *module, const char *name);
 const Variable *find_variable(const Module *module, const char *name);
-std::vector<const Kernel *> kernels(const Module *module);
 
 struct Launch {
     const Kernel *kernel = nullptr;

@@ -179,17 +179,17 @@ void stamp_shared(Warp &warp, int lane, Actor actor, Touch touch, uint32_t offse
                                                 : uint32_t(lane);
     const uint32_t mine = stamp(warp.interval(), warp.index, who);
     const uint32_t many = stamp(warp.interval(), warp.index, LANE_MANY);
+    const uint32_t many_warps = stamp(warp.interval(), warp.index, LANE_MANY_WARPS);
     const uint32_t settled = warp.settled << INTERVAL_SHIFT; /* smaller stamps are of the past */
     const uint32_t end = (offset + bytes + 1) / 2;
 
     for (uint32_t i = offset / 2; i < end; i++) {
-        if (touch == Touch::read && writers[i] < settled && readers[i] < settled)
-            readers[i] = mine;
-        else if (touch == Touch::read && writers[i] < settled && readers[i] == many)
-            continue; /* nothing to add: a broadcast */
-        else if (touch != Touch::read && writers[i] < settled && readers[i] < settled)
-            writers[i] = mine;
-        else
+        const bool again = touch == Touch::read && writers[i] < settled && /* a broadcast */
+                           (readers[i] == many || readers[i] == many_warps);
+
+        if (writers[i] < settled && readers[i] < settled)
+            (touch == Touch::read ? readers : writers)[i] = mine;
+        else if (!again)
             stamp_contended(warp, lane, touch, i, mine);
     }
 }

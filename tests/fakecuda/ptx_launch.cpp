@@ -123,7 +123,6 @@ uint32_t special_value(const Block &block, const Warp &warp, Special which, int 
         return warp.index;
     case Special::nwarpid:
         return 64;
-    case Special::gridid:
     case Special::smid:
         return 0;
     case Special::nsmid:

@@ -243,7 +243,7 @@ void Parser::file_line(const std::string &line)
     const size_t quote = line.find('"'), end = line.find('"', quote + 1);
 
     if (quote != std::string::npos && end != std::string::npos)
-        lines_.files[atoi(line.c_str() + strlen(".file"))] =
+        lines_.files[int(strtol(line.c_str() + strlen(".file"), nullptr, 10))] =
             line.substr(quote + 1, end - quote - 1);
 }
 
@@ -557,15 +557,6 @@ const Variable *find_variable(const Module *module, const char *name)
     auto found = module->variables.find(name);
 
     return found == module->variables.end() ? nullptr : &found->second;
-}
-
-std::vector<const Kernel *> kernels(const Module *module)
-{
-    std::vector<const Kernel *> result;
-
-    for (const auto &entry : module->kernels)
-        result.push_back(&entry.second);
-    return result;
 }
 
 } // namespace fakecuda

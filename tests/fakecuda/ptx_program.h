@@ -88,7 +88,6 @@ enum class Special : uint8_t {
     laneid,
     warpid,
     nwarpid,
-    gridid,
     smid,
     nsmid,
     lanemask_eq,

@@ -203,8 +203,7 @@ extern "C" __global__ void named_barriers(const int *in, int *out, int rounds)
 extern "C" __global__ void special_registers(uint32_t *out)
 {
     const uint32_t block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
-    const uint32_t thread =
-        threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const uint32_t thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
     const uint32_t count = blockDim.x * blockDim.y * blockDim.z;
     uint32_t *to = out + 6 * (block * count + thread), lane, warp, less, more;
     const long long before = clock64();
@@ -257,8 +256,8 @@ extern "C" __global__ void async_copies(const uint8_t *in, uint8_t *out)
     const uint32_t lane = threadIdx.x, to = shared_address(box);
     const uint8_t *from = in + 28 * 4 * lane;
 
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + 16 * lane), "l"(in + 16 * lane),
-                 "r"(lane % 17)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + 16 * lane),
+                 "l"(in + 16 * lane), "r"(lane % 17)
                  : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
     asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 8, %2;" ::"r"(to + 512 + 8 * lane),
@@ -348,14 +347,13 @@ template <class T, int K> struct Fragments {
         W c[4], d[4];                                                                              \
         for (int i = 0; i < 4; i++)                                                                \
             c[i] = add[(row + (i < 2 ? 0 : 8)) * 8 + column + (i & 1)];                            \
-        asm volatile(text " {%0, %1, %2, %3}, " a_registers ", " b_registers                       \
-                          ", {%10, %11, %12, %13};"                                                \
-                     : "=" constraint(d[0]), "=" constraint(d[1]), "=" constraint(d[2]),           \
-                       "=" constraint(d[3])                                                        \
-                     : "r"(f.a[0]), "r"(f.a[1]), "r"(f.a[2 % (sizeof f.a / 4)]),                   \
-                       "r"(f.a[3 % (sizeof f.a / 4)]), "r"(f.b[0]),                                \
-                       "r"(f.b[1 % (sizeof f.b / 4)]), constraint(c[0]), constraint(c[1]),         \
-                       constraint(c[2]), constraint(c[3]));                                        \
+        asm volatile(                                                                              \
+            text " {%0, %1, %2, %3}, " a_registers ", " b_registers ", {%10, %11, %12, %13};"      \
+            : "=" constraint(d[0]), "=" constraint(d[1]), "=" constraint(d[2]),                    \
+              "=" constraint(d[3])                                                                 \
+            : "r"(f.a[0]), "r"(f.a[1]), "r"(f.a[2 % (sizeof f.a / 4)]),                            \
+              "r"(f.a[3 % (sizeof f.a / 4)]), "r"(f.b[0]), "r"(f.b[1 % (sizeof f.b / 4)]),         \
+              constraint(c[0]), constraint(c[1]), constraint(c[2]), constraint(c[3]));             \
         for (int i = 0; i < 4; i++)                                                                \
             out[(row + (i < 2 ? 0 : 8)) * 8 + column + (i & 1)] = d[i];                            \
     }
@@ -366,8 +364,7 @@ template <class T, int K> struct Fragments {
 
 MMA(mma_bf16, uint16_t, 16, float, "f", "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
 MMA(mma_f16, uint16_t, 16, float, "f", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
-MMA_HALF(mma_bf16_k8, uint16_t, 8, float, "f",
-         "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32")
+MMA_HALF(mma_bf16_k8, uint16_t, 8, float, "f", "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32")
 MMA(mma_tf32, uint32_t, 8, float, "f", "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")
 MMA(mma_s8, int8_t, 32, int, "r", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32")
 MMA(mma_u8, uint8_t, 32, int, "r", "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32")
@@ -376,7 +373,8 @@ MMA_HALF(mma_s8_k16, int8_t, 16, int, "r", "mma.sync.aligned.m16n8k16.row.col.s3
 /* ---- what statistics count ---- */
 
 /* Lane i touches word i * stride of shared and of global memory. */
-extern "C" __global__ void strides(const float *in, float *out, int shared_stride, int global_stride)
+extern "C" __global__ void strides(const float *in, float *out, int shared_stride,
+                                   int global_stride)
 {
     extern __shared__ float words[];
 
