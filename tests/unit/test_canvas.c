@@ -254,6 +254,73 @@ static void settled_is_the_prefix_without_a_mask(void)
     um_canvas_deinit(&canvas);
 }
 
+/* Dream's schedule counts over the whole row: steps without a commit are not run, and the masks of a
+ * prompt are part of the first block. */
+static void a_schedule_by_time_skips_idle_steps_and_counts_the_prompts_masks(void)
+{
+    um_params params = make_params("entropy", 8, 8, 8);
+    um_select_rule rule = {0};
+    int32_t positions[16];
+    um_canvas canvas;
+
+    params.count = UM_COUNT_TIME;
+    params.eps = 1e-3f;
+    expect_counts(&params, (int32_t[]){1, 1, 1, 1, 1, 1, 2}, 7);
+    params = make_params("entropy", 5, 5, 4);
+    params.count = UM_COUNT_TIME;
+    params.eps = 1e-3f;
+    open_canvas(&canvas, &params, (int32_t[]){5, MASK, MASK, MASK}, 4);
+    um_canvas_select_rule(&canvas, &rule); /* 8 masks in 4 steps: 1 2 2 3 */
+    UM_CHECK_INT(rule.count, 1);
+    UM_CHECK_INT(um_canvas_candidates(&canvas, positions), 8);
+    UM_CHECK_INT(positions[0], 1);
+    um_canvas_deinit(&canvas);
+}
+
+/* Filled positions compete, given ones do not; a token that was filled in stays. */
+static void filled_positions_go_on_competing(void)
+{
+    um_params params = make_params("competing", 3, 3, 3);
+    um_select_rule rule = {0};
+    int32_t positions[8];
+    um_canvas canvas;
+
+    open_canvas(&canvas, &params, (int32_t[]){5}, 1);
+    um_canvas_select_rule(&canvas, &rule);
+    UM_CHECK_INT(rule.kind, UM_SELECT_COMPETING);
+    UM_CHECK_INT(rule.count, 2); /* that stay behind */
+    um_canvas_apply(&canvas, (um_commit[]){{.position = 2, .token = 7, .confidence = -1}}, 1);
+    UM_CHECK_INT(um_canvas_candidates(&canvas, positions), 3);
+    UM_CHECK_INT(positions[0], 1);
+    UM_CHECK(!canvas.masked[2] && canvas.tokens[2] == 7);
+    um_canvas_select_rule(&canvas, &rule);
+    UM_CHECK_INT(rule.count, 1);
+    um_canvas_deinit(&canvas);
+}
+
+/* DiffuGPT: MASK is a token of text, and nothing predicts position 0. */
+static void where_mask_is_text_positions_are_known_by_place(void)
+{
+    static const um_canvas_facts textual = {
+        .mask_token = MASK, .mask_is_text = true, .has_first_token = true, .first_token = 3};
+    um_params params = make_params("origin", 2, 2, 1);
+    um_err err = {0};
+    um_canvas canvas;
+
+    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual, (int32_t[]){MASK}, 1, &err), err);
+    UM_CHECK(!canvas.masked[0] && canvas.given[0]);
+    commit(&canvas, 2, MASK);
+    UM_CHECK(canvas.finished);
+    UM_CHECK_INT(canvas.settled, 2);
+    UM_CHECK_INT(um_canvas_generated(&canvas)[0], MASK);
+    um_canvas_deinit(&canvas);
+    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual, NULL, 0, &err), err);
+    commit(&canvas, 2, 8);
+    UM_CHECK_INT(canvas.tokens[0], 3);
+    UM_CHECK_INT(canvas.tokens[1], 8);
+    um_canvas_deinit(&canvas);
+}
+
 static void running_out_of_memory_is_an_error_without_leaks(void)
 {
     um_params params = make_params("low_confidence", 4, 4, 4);
@@ -287,6 +354,9 @@ static const um_test tests[] = {
     UM_TEST(a_predicted_mask_stays_masked_and_competes_again),
     UM_TEST(with_quirks_the_guard_comes_after_block_length_forwards),
     UM_TEST(settled_is_the_prefix_without_a_mask),
+    UM_TEST(a_schedule_by_time_skips_idle_steps_and_counts_the_prompts_masks),
+    UM_TEST(filled_positions_go_on_competing),
+    UM_TEST(where_mask_is_text_positions_are_known_by_place),
     UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)
