@@ -300,20 +300,23 @@ um_status um_served_given(const um_served *served, const um_config *config, um_p
 {
     int64_t block =
         config->block_length > 0 ? config->block_length : served->limits.defaults.block_length;
-    int64_t per_step = config->tokens_per_step;
+    int64_t per_step = config->tokens_per_step, paced = 0;
+    bool whole = block == 0; /* one block, which may have more steps than others may */
 
-    if (block == 0) /* the whole answer */
+    if (whole)
         block = config->max_tokens > 0 ? config->max_tokens : served->limits.defaults.max_tokens;
+    if (per_step > 0)
+        paced = (block + per_step - 1) / per_step;
     if (config->steps > 0 && per_step > 0)
         return um_fail_field(err, UM_E_CONFLICT, "--tokens-per-step",
                              "--steps and --tokens-per-step exclude each other");
     *out = (um_params_given){
         .has_max_tokens = config->max_tokens > 0,
         .max_tokens = config->max_tokens,
-        .has_steps = config->steps > 0,
-        .steps = config->steps,
-        .has_steps_per_block = per_step > 0,
-        .steps_per_block = per_step > 0 ? (block + per_step - 1) / per_step : 0,
+        .has_steps = config->steps > 0 || (whole && paced > 0),
+        .steps = whole && paced > 0 ? paced : config->steps,
+        .has_steps_per_block = !whole && paced > 0,
+        .steps_per_block = paced,
         .has_block_length = config->block_length > 0,
         .block_length = config->block_length,
         .has_threshold = config->threshold >= 0,

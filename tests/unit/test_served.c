@@ -86,6 +86,18 @@ static void a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused(voi
     UM_CHECK(strstr(err.message, "ids up to 255") && strstr(err.message, "255 rows"));
 }
 
+static void open_dream(const char *added, um_served *served)
+{
+    const um_family_checkpoint checkpoint = {.family = "dream", .rows = ROWS + 2};
+    char dir[UM_TEMP_PATH_BYTES];
+    um_err err = {0};
+
+    um_temp_dir_make(dir);
+    UM_CHECK_OK(um_family_checkpoint_write(dir, &checkpoint, &err), err);
+    write_tokenizer(dir, &(um_document){.added = added});
+    UM_CHECK_OK(open_dir(dir, served, &err), err);
+}
+
 /* DiffuCoder-7B-Instruct fills up with a token of its own where Dream has the end token. */
 static void dreams_answers_end_at_its_padding_too(void)
 {
@@ -101,15 +113,9 @@ static void dreams_answers_end_at_its_padding_too(void)
     };
 
     for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
-        const um_family_checkpoint checkpoint = {.family = "dream", .rows = ROWS + 2};
-        char dir[UM_TEMP_PATH_BYTES];
         um_served served;
-        um_err err = {0};
 
-        um_temp_dir_make(dir);
-        UM_CHECK_OK(um_family_checkpoint_write(dir, &checkpoint, &err), err);
-        write_tokenizer(dir, &(um_document){.added = cases[i].added});
-        UM_CHECK_OK(open_dir(dir, &served, &err), err);
+        open_dream(cases[i].added, &served);
         UM_CHECK_INT(served.engine.end_token_count, cases[i].count);
         for (int32_t t = 0; t < cases[i].count; t++)
             UM_CHECK_INT(served.engine.end_tokens[t], cases[i].tokens[t]);
@@ -117,11 +123,34 @@ static void dreams_answers_end_at_its_padding_too(void)
     }
 }
 
+/* An answer of one block may have more steps than a block that a request asks for. */
+static void one_token_per_step_reaches_over_a_long_answer(void)
+{
+    const um_config config = {.max_tokens = 2000,
+                              .tokens_per_step = 1,
+                              .threshold = -1,
+                              .temperature = -1,
+                              .top_p = -1,
+                              .order_temperature = -1};
+    um_params_given given;
+    um_served served;
+    um_params params = {0};
+    um_err err = {0};
+
+    open_dream("", &served);
+    UM_CHECK_OK(um_served_given(&served, &config, &given, &err), err);
+    UM_CHECK_OK(um_params_resolve(&given, &served.limits, 3, "prompt", 1, &params, &err), err);
+    UM_CHECK_INT(params.block_count, 1);
+    UM_CHECK_INT(params.steps_per_block, 2000);
+    um_served_close(&served);
+}
+
 static const um_test tests[] = {
     UM_TEST(text_never_becomes_mask),
     UM_TEST(overlong_prompts_name_the_field),
     UM_TEST(a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused),
     UM_TEST(dreams_answers_end_at_its_padding_too),
+    UM_TEST(one_token_per_step_reaches_over_a_long_answer),
 };
 
 UM_TEST_MAIN(tests)
