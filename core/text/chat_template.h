@@ -1,8 +1,9 @@
 /*
  * Chat templates: messages -> prompt ids. A template is a row of a small table, found by the source
- * that the checkpoint carries; special tokens are inserted as ids and the text between them is encoded without parsing
- * special tokens, so nothing that a user writes can become one. Pieces of text that touch are
- * joined before encoding, which gives the same ids as encoding the whole rendered string.
+ * that the checkpoint carries; special tokens are inserted as ids and the text between them is
+ * encoded without parsing special tokens, so nothing that a user writes can become one. Pieces of
+ * text that touch are joined before encoding, which gives the same ids as encoding the whole
+ * rendered string.
  */
 #ifndef UM_TEXT_CHAT_TEMPLATE_H
 #define UM_TEXT_CHAT_TEMPLATE_H
