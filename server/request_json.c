@@ -301,10 +301,12 @@ static um_status check_range(const field *f, const json_t *value, const char *la
                              label, number, f->min);
     if (!(number >= f->min))
         return um_fail_field(err, integer ? UM_E_INT_BELOW_MIN : UM_E_DEC_BELOW_MIN, label,
-                             "`%s` is %.*g; the minimum is %g", label, digits, number, f->min);
+                             "`%s` is %.*g; the minimum is %.*g", label, digits, number, digits,
+                             f->min);
     if (!(number <= f->max))
         return um_fail_field(err, integer ? UM_E_INT_ABOVE_MAX : UM_E_DEC_ABOVE_MAX, label,
-                             "`%s` is %.*g; the maximum is %g", label, digits, number, f->max);
+                             "`%s` is %.*g; the maximum is %.*g", label, digits, number, digits,
+                             f->max);
     return UM_OK;
 }
 

@@ -376,6 +376,13 @@ static void values_out_of_range_are_refused(void)
         {CHAT("\"temperature\":\"1\""), UM_E_TYPE, "temperature"},
         {CHAT("\"temperature\":true"), UM_E_TYPE, "temperature"},
         {CHAT("\"top_p\":1.5"), UM_E_DEC_ABOVE_MAX, "top_p"},
+        {CHAT("\"top_k\":-2"), UM_E_INT_BELOW_MIN, "top_k"},
+        {CHAT("\"top_k\":2147483648"), UM_E_INT_ABOVE_MAX, "top_k"},
+        {CHAT("\"top_k\":1.5"), UM_E_TYPE, "top_k"},
+        {CHAT("\"min_p\":-0.1"), UM_E_DEC_BELOW_MIN, "min_p"},
+        {CHAT("\"diffusion\":{\"eps\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.eps"},
+        {CHAT("\"diffusion\":{\"order_temperature\":11}"), UM_E_DEC_ABOVE_MAX,
+         "diffusion.order_temperature"},
         {CHAT("\"n\":0"), UM_E_INT_BELOW_MIN, "n"},
         {CHAT("\"n\":1000"), UM_E_INT_ABOVE_MAX, "n"},
         {CHAT("\"seed\":1.5"), UM_E_TYPE, "seed"},
@@ -396,6 +403,17 @@ static void values_out_of_range_are_refused(void)
     };
 
     check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+}
+
+static void a_bound_of_many_digits_is_told_in_full(void)
+{
+    um_api_request request;
+    um_err err;
+
+    UM_CHECK_STATUS(parse_as(UM_ENDPOINT_CHAT, CHAT("\"top_k\":2147483648"), false, &request, &err),
+                    UM_E_INT_ABOVE_MAX);
+    UM_CHECK_STR(err.message, "`top_k` is 2147483648; the maximum is 2147483647");
+    um_api_request_deinit(&request);
 }
 
 static void what_this_build_lacks_is_refused_not_dropped(void)
@@ -517,6 +535,7 @@ static const um_test tests[] = {
     UM_TEST(messages_name_what_is_wrong_with_them),
     UM_TEST(prompts_name_what_is_wrong_with_them),
     UM_TEST(values_out_of_range_are_refused),
+    UM_TEST(a_bound_of_many_digits_is_told_in_full),
     UM_TEST(what_this_build_lacks_is_refused_not_dropped),
     UM_TEST(diffusion_settings_are_checked_against_each_other),
     UM_TEST(an_unknown_algorithm_is_told_the_known_ones),
