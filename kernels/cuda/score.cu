@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(THREADS)
 /* ---- best token ------------------------------------------------------------------------------------ */
 
 /* What one pass finds: the winner, and the two largest logits of the confidence's softmax. */
-struct __align__(16) scan {
+struct alignas(16) scan {
     float value; /* logit with noise */
     int32_t token;
     float first, second;
