@@ -43,6 +43,14 @@ set(CMAKE_CUDA_RUNTIME_LIBRARY None) # named by what links it: NVIDIA's, or the 
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+# C++ by the sibling of the C compiler: a program and its plugin must share one sanitizer runtime.
+get_filename_component(um_compiler_dir ${CMAKE_C_COMPILER} DIRECTORY)
+get_filename_component(um_compiler_name ${CMAKE_C_COMPILER} NAME)
+string(REPLACE clang clang++ um_compiler_name ${um_compiler_name})
+string(REPLACE gcc g++ um_compiler_name ${um_compiler_name})
+if(EXISTS ${um_compiler_dir}/${um_compiler_name} AND um_compiler_name MATCHES "\\+\\+")
+    set(CMAKE_CXX_COMPILER ${um_compiler_dir}/${um_compiler_name} CACHE FILEPATH "C++ compiler")
+endif()
 enable_language(CXX)
 enable_language(CUDA)
 # The module of CMake 3.25.1 (Debian 12) would mark a library of older toolkits as deprecated without
