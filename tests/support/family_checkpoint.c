@@ -14,6 +14,7 @@ typedef struct builder {
 } builder;
 
 /* rows == 0: a vector. */
+UM_PRINTF(4, 5)
 static um_tiny_tensor *add(builder *b, int64_t rows, int64_t cols, const char *name, ...)
 {
     um_tiny_tensor *tensor = &b->tiny.items[b->tiny.count++];
