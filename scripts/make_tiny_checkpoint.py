@@ -273,12 +273,12 @@ def quieten(head, width, entries, first_special):
         scale_row(head, width, row, factor)
 
 
-def write_served(out, dtype, shards):
+def write_served(out, dtype, shards, layers):
     entries, tokenizer_json = tokenizer(SPECIALS)
     first = len(entries)
     vocab = -(-(first + len(SPECIALS)) // ROWS_MULTIPLE) * ROWS_MULTIPLE
     end, mask = (first + SPECIALS.index(text) for text in ("<|endoftext|>", "<|mdm_mask|>"))
-    shape = {"d_model": 64, "n_heads": 4, "n_kv_heads": 2, "kv_width": 32, "n_layers": 3,
+    shape = {"d_model": 64, "n_heads": 4, "n_kv_heads": 2, "kv_width": 32, "n_layers": layers,
              "mlp_hidden_size": 176, "rows": vocab}
     # Masked positions differ by what they attend to alone. A faint mask and loud attention keep
     # them from all saying the same.
@@ -306,6 +306,7 @@ def main():
     parser.add_argument("--kv-heads", type=int, choices=[4, 2], default=4, help="of kind hash")
     parser.add_argument("--dtype", choices=["f32", "bf16", "f16"],
                         help="default: f32 for hash, bf16 for served")
+    parser.add_argument("--layers", type=int, default=3, help="of kind served, family llada")
     parser.add_argument("--shards", type=int, default=1)
     options = parser.parse_args()
     if options.shards < 1:
@@ -318,7 +319,7 @@ def main():
     elif options.kind == "hash":
         write_hash(options.out, options.kv_heads, options.dtype or "f32", options.shards)
     else:
-        write_served(options.out, options.dtype or "bf16", options.shards)
+        write_served(options.out, options.dtype or "bf16", options.shards, options.layers)
     print(f"{options.out}: {options.kind} checkpoint of the {options.family} family")
 
 

@@ -26,6 +26,11 @@ TAIL_LINES = 60
 CUDA_PRESETS = ("release", "asan")
 # The README's commands are about the release build.
 SERVER_TESTS = ("tests/server", "--ignore=tests/server/test_readme.py")
+# What clients see, on the fake device: slow, so on a checkpoint of one layer.
+API_TESTS = [f"tests/server/test_0{n}.py" for n in ("1_chat", "2_completions", "3_streams",
+                                                    "4_diffusion")]
+FAKE_PLUGIN = ROOT / "build/release/tests/fakecuda/unmask-cuda-fake.so"
+FAKE_DEVICE = {"UNMASK_BACKEND": "cuda", "UNMASK_CUDA_PLUGIN": str(FAKE_PLUGIN), "UM_TINY_LAYERS": "1"}
 
 
 class Totals:
@@ -56,8 +61,8 @@ class Lanes:
     """Runs stages two at a time, in the order given. A stage that needs a build stands behind it,
     waits for it, and is left out when it failed."""
 
-    def __init__(self, totals):
-        self.totals = totals
+    def __init__(self, totals, with_cuda):
+        self.totals, self.with_cuda = totals, with_cuda
         self.pool = concurrent.futures.ThreadPoolExecutor(2)
         self.stages = []
 
@@ -109,9 +114,9 @@ def single(totals, stage, command):
     return passed
 
 
-def build(totals, preset):
+def build(totals, preset, with_cuda):
     """Configures and builds a preset; counted as one test. True when it worked."""
-    options = "-DUM_CUDA=ON" if preset in CUDA_PRESETS else ""
+    options = f"-DUM_CUDA={'ON' if with_cuda and preset in CUDA_PRESETS else 'OFF'}"
     return single(totals, f"build {preset}",
                   ["sh", "-c", f"cmake --preset {preset} {options} && cmake --build --preset {preset}"])
 
@@ -151,11 +156,12 @@ def ctest(totals, preset, *arguments):
     totals.add(work, *(ctest_counts(work.report) if work.report.exists() else (0, 1, 0)))
 
 
-def pytest(totals, preset, *arguments):
-    work = Work(f"Python tests {preset}")
+def pytest(totals, preset, *arguments, stage=None, env=None):
+    work = Work(stage or f"Python tests {preset}")
     work.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600",
               f"--junitxml={work.report}", *arguments],
-             {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1"})
+             {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1",
+              **(env or {})})
     totals.add(work, *(pytest_counts(work.report) if work.report.exists() else (0, 1, 0)))
 
 
@@ -185,27 +191,43 @@ def static(lanes):
     lanes.add(single, "tidy check", [sys.executable, "scripts/tidy.py"])
 
 
+def built(lanes, preset):
+    return lanes.add(build, preset, lanes.with_cuda)
+
+
+def api_on_cuda(totals):
+    pytest(totals, "release", *API_TESTS, stage="API on the fake device", env=FAKE_DEVICE)
+
+
 def release_tests(lanes, release):
     """All there are. A part that only the release build has belongs here."""
     lanes.add(pytest, "release", "tests", needs=release)
     lanes.add(ctest, "release", needs=release)
+    if lanes.with_cuda:
+        lanes.add(api_on_cuda, needs=release)
 
 
 def quick(lanes):
     static(lanes)
-    release_tests(lanes, lanes.add(build, "release"))
+    release_tests(lanes, built(lanes, "release"))
+
+
+def compilers(lanes):
+    """What a machine with another compiler and libraries can break."""
+    quick(lanes)
+    lanes.add(ctest, "clang", needs=built(lanes, "clang"))
 
 
 def everything(lanes, fuzz_seconds):
     static(lanes)
-    release, asan = lanes.add(build, "release"), lanes.add(build, "asan")
+    release, asan = built(lanes, "release"), built(lanes, "asan")
     release_tests(lanes, release)
     lanes.add(ctest, "asan", needs=asan)
-    tsan = lanes.add(build, "tsan")
+    tsan = built(lanes, "tsan")
     lanes.add(pytest, "asan", *SERVER_TESTS, needs=asan)
     lanes.add(clang_tidy, "asan", needs=asan)
     lanes.add(pytest, "tsan", *SERVER_TESTS, needs=tsan)
-    fuzzers = lanes.add(build, "fuzz")
+    fuzzers = built(lanes, "fuzz")
     lanes.add(ctest, "tsan", "-L", "threads", needs=tsan)
     lanes.add(fuzz, fuzz_seconds, needs=fuzzers)
 
@@ -214,24 +236,29 @@ def deep(lanes):
     """The matrix on this machine, then in fresh Debian roots."""
     everything(lanes, FUZZ_SECONDS * 6)
     for preset in ("clang", "debug"):
-        built = lanes.add(build, preset)
-        lanes.add(pytest, preset, *SERVER_TESTS, needs=built)
-        lanes.add(ctest, preset, needs=built)
+        done = built(lanes, preset)
+        lanes.add(pytest, preset, *SERVER_TESTS, needs=done)
+        lanes.add(ctest, preset, needs=done)
     lanes.wait()
     for release in ("bookworm", "trixie"):
-        single(lanes.totals, f"Debian {release}", ["bash", "scripts/test_in_debian", release])
+        single(lanes.totals, f"Debian {release}",
+               ["bash", "scripts/test_in_debian", release, "--compilers", "--without-cuda"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="gcc release and static checks only")
+    parser.add_argument("--compilers", action="store_true", help="gcc and clang, without sanitizers")
+    parser.add_argument("--without-cuda", action="store_true", help="leave the CUDA plugin out")
     parser.add_argument("--deep", action="store_true", help="every compiler, fresh Debian roots too")
     parser.add_argument("--fuzz-seconds", type=int, default=FUZZ_SECONDS, help="time for each target")
     options = parser.parse_args()
     totals, start = Totals(), time.monotonic()
-    lanes = Lanes(totals)
+    lanes = Lanes(totals, not options.without_cuda)
     if options.quick:
         quick(lanes)
+    elif options.compilers:
+        compilers(lanes)
     elif options.deep:
         deep(lanes)
     else:

@@ -1,4 +1,5 @@
 """Checkpoints and servers that the tests share. A test that needs other options starts its own."""
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,10 +14,11 @@ MAKER = ROOT / "scripts/make_tiny_checkpoint.py"
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A small served checkpoint: 608 ids, 1,024 positions, random weights."""
+    """A small served checkpoint: 608 ids, 1,024 positions, random weights; fewer layers where the
+    backend is slow."""
     path = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    subprocess.run([sys.executable, MAKER, "--kind", "served", "--out", path], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, MAKER, "--layers", os.environ.get("UM_TINY_LAYERS", "3"), "--out",
+                    path], check=True, stdout=subprocess.DEVNULL)
     return pathlib.Path(path)
 
 
