@@ -64,5 +64,8 @@ um_status umi_plugin_load(const um_backend_options *options, um_backend **out, u
         path = beside;
     }
     status = load(path, &open, err);
-    return status == UM_OK ? open(&abi, options, out, err) : status;
+    if (status != UM_OK)
+        return status;
+    UM_ASSERT(open != NULL);
+    return open(&abi, options, out, err);
 }

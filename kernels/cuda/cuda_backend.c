@@ -188,7 +188,7 @@ static um_status open_parts(umi_cuda *cuda, um_err *err)
 
 static um_status cuda_open(const um_backend_options *options, um_backend **out, um_err *err)
 {
-    struct cudaDeviceProp prop;
+    struct cudaDeviceProp prop = {0};
     um_status status = find_device(&prop, err);
     umi_cuda *cuda;
 

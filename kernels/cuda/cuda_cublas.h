@@ -49,6 +49,7 @@ extern "C" {
 
 typedef struct um_cublas {
     void *library; /* from dlopen, owned; NULL where the functions are linked */
+/* names of a field and of a function: NOLINTNEXTLINE(bugprone-macro-parentheses) */
 #define UMI_CUBLAS_FIELD(field, symbol) __typeof__(&symbol) field;
     UMI_CUBLAS_FUNCTIONS(UMI_CUBLAS_FIELD)
 #undef UMI_CUBLAS_FIELD

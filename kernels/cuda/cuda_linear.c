@@ -321,7 +321,10 @@ um_status umi_cuda_multiply(umi_cuda *cuda, const umi_cuda_product *product, um_
     if (product->rows == 0)
         return UM_OK;
     status = find_tuning(cuda, product, &tuning, err);
-    if (status == UM_OK && product->add_bias)
+    if (status != UM_OK)
+        return status;
+    UM_ASSERT(tuning != NULL);
+    if (product->add_bias)
         status = UMI_CUBLAS_TRY(cuda, err,
                                 cuda->lt.desc_set(tuning->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                                   &bias, sizeof(bias)));
