@@ -155,8 +155,8 @@ def main():
                         "in the temporary directory")
     parser.add_argument("--keep", action="store_true", help="do not delete the files")
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "build/release/server/unmask")
-    parser.add_argument("bench", nargs="*", help="further arguments of `unmask bench`")
-    options = parser.parse_args()
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, bench = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1:]
     plan, config = MODELS[options.model]()
     need = 2 * sum(elements(shape) for _, shape in plan) + SPARE_BYTES
     parent = options.dir or pathlib.Path(tempfile.gettempdir())
@@ -171,7 +171,7 @@ def main():
         seconds, peak = run([options.binary, "generate", "--model", out, "--raw", "--max-tokens", "16",
                              "--steps", "4", "--temperature", "0", "the house by the water"])
         print(f"load and a request of 4 steps: {seconds:.0f} s, peak resident {peak / 2**30:.2f} GiB")
-        seconds, peak = run([options.binary, "bench", "--model", out, *options.bench])
+        seconds, peak = run([options.binary, "bench", "--model", out, *bench])
         print(f"bench: {seconds:.0f} s, peak resident {peak / 2**30:.2f} GiB")
     finally:
         if options.keep:
