@@ -24,7 +24,7 @@ static double peak_f32(int64_t iterations)
         sum[0] = sum[0] + sum[c];
     sink = v_sum(sum[0]);
     (void)sink;
-    return 2.0 * VL * PEAK_CHAINS * (double)iterations;
+    return 2.0 * (double)(VL * PEAK_CHAINS) * (double)iterations;
 }
 
 #if UM_VEC_HAS_DOT_BF16
@@ -43,7 +43,7 @@ static double peak_bf16(int64_t iterations)
         sum[0] = sum[0] + sum[c];
     sink = v_sum(sum[0]);
     (void)sink;
-    return 4.0 * VL * PEAK_CHAINS * (double)iterations;
+    return 4.0 * (double)(VL * PEAK_CHAINS) * (double)iterations;
 }
 #endif
 

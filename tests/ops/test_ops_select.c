@@ -349,7 +349,7 @@ static void competing_reveals_what_diffullama_reveals(void)
 
         memset(masked, true, sizeof(masked));
         for (int32_t t = STEPS - 1; t >= 1; t--) {
-            float share = (float)t / STEPS, w[N];
+            float share = (float)t / (float)STEPS, w[N];
             um_select_rule rule = {.rows = N,
                                    .kind = UM_SELECT_COMPETING,
                                    .count = (int32_t)((float)N * share),
