@@ -184,17 +184,6 @@ static void build_mmada(builder *b, const char **config)
               "\"eos_token_id\":42,\"pad_token_id\":42}\n";
 }
 
-static uint32_t numbered_hash(uint32_t t, uint32_t k)
-{
-    uint32_t h = k * 2654435761u + t * 40503u + 12345u;
-
-    h ^= h >> 16;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    h *= 3266489917u;
-    return h ^ h >> 16;
-}
-
 /* The tensor's number is its place in the list. */
 static void add_numbered(builder *b, int64_t rows, int64_t cols, const char *prefix,
                          const char *leaf)
@@ -203,7 +192,7 @@ static void add_numbered(builder *b, int64_t rows, int64_t cols, const char *pre
     um_tiny_tensor *tensor = add(b, rows, cols, "%s%s", prefix, leaf);
 
     for (int64_t k = 0; k < elements_of(tensor); k++) {
-        double v = numbered_hash(t, (uint32_t)k) / 2147483648.0 - 1.0;
+        double v = um_tiny_hash(t, (uint32_t)k) / 2147483648.0 - 1.0;
 
         tensor->values[k] = (float)(strstr(leaf, "norm") ? 1.0 + 0.1 * v : 0.8 * v);
     }

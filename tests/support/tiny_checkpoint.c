@@ -12,7 +12,7 @@
 #define NUMBER_EXTRA 1000
 #define NUMBERS_PER_BLOCK 16
 
-static uint32_t hash(uint32_t t, uint32_t k)
+uint32_t um_tiny_hash(uint32_t t, uint32_t k)
 {
     uint32_t h = k * 2654435761u + t * 40503u + 12345u;
 
@@ -90,7 +90,7 @@ static um_tiny_tensor *add(builder *b, uint32_t number, int64_t rows, int64_t co
     tensor->values = um_mem_calloc((size_t)elements, sizeof(float));
     UM_ASSERT(tensor->values != NULL);
     for (int64_t k = 0; k < elements; k++) {
-        double v = hash(number, (uint32_t)k) / 2147483648.0 - 1.0;
+        double v = um_tiny_hash(number, (uint32_t)k) / 2147483648.0 - 1.0;
 
         tensor->values[k] = rounded((float)(is_norm ? 1.0 + 0.1 * v : 0.8 * v), b->options);
     }

@@ -75,6 +75,8 @@ void um_tiny_deinit(um_tiny *tiny);
 /* Writes config.json and the tensors, in `shards` files, in that dtype. UM_E_IO, UM_E_NOMEM. */
 um_status um_tiny_write(const char *dir, const char *config, const um_tiny *tiny, um_dtype dtype,
                         int32_t shards, um_err *err);
+/* The mixed h(t,k) above. */
+uint32_t um_tiny_hash(uint32_t t, uint32_t k);
 /* By name (printf format); NULL when this checkpoint has no such tensor. */
 const float *um_tiny_values(const um_tiny *tiny, const char *name, ...) UM_PRINTF(2, 3);
 /* Defaults filled in. */
