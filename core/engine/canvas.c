@@ -18,10 +18,7 @@ static void active_block(const um_canvas *canvas, int32_t *begin, int32_t *end)
 /* The samplers of Dream and DiffuLLaMA know no blocks: masks of the prompt count with the first. */
 static bool takes_prompt(const um_canvas *canvas)
 {
-    um_count_rule count = canvas->params->count;
-
-    return canvas->block == 0 &&
-           (count == UM_COUNT_TIME || count == UM_COUNT_INDEPENDENT || count == UM_COUNT_COMPETING);
+    return canvas->block == 0 && um_count_knows_no_blocks(canvas->params->count);
 }
 
 /* Positions whose masks the active block's schedule counts, [begin, end). */
@@ -114,8 +111,7 @@ int32_t um_canvas_candidates(const um_canvas *canvas, int32_t *positions)
     if (canvas->finished)
         return 0;
     schedule_span(canvas, &begin, &end);
-    if (canvas->params->count != UM_COUNT_TIME && canvas->params->count != UM_COUNT_INDEPENDENT &&
-        !competing)
+    if (!um_count_knows_no_blocks(canvas->params->count))
         begin = 0; /* LLaDA: also what an earlier block left masked */
     for (int32_t i = begin; i < end; i++)
         if (canvas->masked[i] || (competing && !canvas->given[i]))
@@ -197,20 +193,10 @@ static bool block_ended(const um_canvas *canvas)
 {
     const um_params *params = canvas->params;
 
-    switch (params->count) {
-    case UM_COUNT_QUOTA:
-        if (canvas->block_step >= quota_steps(canvas))
-            return true;
-        break;
-    case UM_COUNT_TIME:
-    case UM_COUNT_INDEPENDENT:
-    case UM_COUNT_COMPETING:
-        if (canvas->block_step >= params->steps_per_block)
-            return true;
-        break;
-    default:
-        break;
-    }
+    if (params->count == UM_COUNT_QUOTA && canvas->block_step >= quota_steps(canvas))
+        return true;
+    if (um_count_knows_no_blocks(params->count) && canvas->block_step >= params->steps_per_block)
+        return true;
     return masks_left(canvas) == 0;
 }
 

@@ -245,8 +245,7 @@ static int32_t resolve_steps(const um_params_given *given, const um_params_limit
     if (steps == 0 && !ends_itself)
         steps = params->block_length;
     /* with a schedule by time or chance more steps than positions still mean something */
-    if (params->count == UM_COUNT_TIME || params->count == UM_COUNT_INDEPENDENT ||
-        params->count == UM_COUNT_COMPETING)
+    if (um_count_knows_no_blocks(params->count))
         return steps;
     return at_most(steps, params->block_length);
 }

@@ -51,6 +51,11 @@ um_count_rule um_policy_count(const um_policy *policy, bool time_schedule)
     return time_schedule ? UM_COUNT_TIME : UM_COUNT_QUOTA;
 }
 
+bool um_count_knows_no_blocks(um_count_rule count)
+{
+    return count == UM_COUNT_TIME || count == UM_COUNT_INDEPENDENT || count == UM_COUNT_COMPETING;
+}
+
 const um_policy *um_policy_at(size_t index)
 {
     return index < UM_COUNT_OF(policies) ? &policies[index] : NULL;

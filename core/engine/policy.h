@@ -30,6 +30,9 @@ typedef struct um_policy {
 const um_policy *um_policy_find(const char *name);
 /* Its count, with SCHEDULE resolved: TIME for families with Dream's schedule, else QUOTA. */
 um_count_rule um_policy_count(const um_policy *policy, bool time_schedule);
+/* Schedules that know no blocks (Dream's and DiffuLLaMA's): a prompt's masks count with the first
+ * block, a block ends with its steps, and more steps than positions still mean something. */
+bool um_count_knows_no_blocks(um_count_rule count);
 /* The table, for listings; NULL behind the last. */
 const um_policy *um_policy_at(size_t index);
 /* "low_confidence, random, ...": for error messages. */
