@@ -1,4 +1,5 @@
 """A program under test: its log, what it takes of the machine, and waiting for it. No test lives here."""
+import fcntl
 import os
 import pathlib
 import re
@@ -25,6 +26,9 @@ def wait_until(get, good):
 class Child:
     def __init__(self, command, **how):
         self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop the program
+        # Both sides share the file's offset, and errors() moves it: the program must write at the end
+        # all the same, or it would now and then overwrite what it said before.
+        fcntl.fcntl(self.log, fcntl.F_SETFL, fcntl.fcntl(self.log, fcntl.F_GETFL) | os.O_APPEND)
         self.process = subprocess.Popen(list(map(str, command)), stderr=self.log, stdin=subprocess.DEVNULL,
                                         **how)
 
