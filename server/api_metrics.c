@@ -132,10 +132,10 @@ static void write_requests(page *p, const um_app *app, const um_stats *s)
     counter(p, "requests_started_total", s->requests_submitted + aborted + refused,
             "Generation requests, one per prompt.");
     head(p, frames, "counter", "Frames of streams written, by kind.");
-    labelled(p, frames, "kind", "settled", app->api.counts.settled_frames);
-    labelled(p, frames, "kind", "full", 0);
-    labelled(p, frames, "kind", "patch", 0);
-    labelled(p, frames, "kind", "dropped", 0);
+    labelled(p, frames, "kind", "settled", app->api.counts.frames.settled);
+    labelled(p, frames, "kind", "full", app->api.counts.frames.full);
+    labelled(p, frames, "kind", "patch", app->api.counts.frames.patch);
+    labelled(p, frames, "kind", "dropped", app->api.counts.frames.dropped);
 }
 
 static void write_times(page *p, const um_stats *s)

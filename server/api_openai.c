@@ -181,8 +181,10 @@ static um_status fill_submissions(const job *j, um_submission *submissions, um_e
                                          .stops = j->request.stops,
                                          .stop_count = j->request.stop_count,
                                          .owner = j->owner};
-        status = um_params_resolve(&j->request.given, &j->app->served.limits, (int32_t)ids->count,
-                                   field, seed, &submissions[i].params, err);
+        status = um_params_resolve(
+            &j->request.given, &j->app->served.limits,
+            &(um_params_place){.prompt_tokens = (int32_t)ids->count, .field = field}, seed,
+            &submissions[i].params, err);
     }
     return status;
 }
@@ -225,7 +227,14 @@ static um_status submit(job *j, um_err *err)
                                  .continuous_usage = j->request.continuous_usage,
                                  .echo_settings = j->request.echo_settings,
                                  .engine = app->engine,
-                                 .frames = &app->api.counts.settled_frames};
+                                 .mode = j->request.mode,
+                                 .draft = j->request.draft,
+                                 .tokenizer = app->served.tokenizer,
+                                 .mask_token = app->served.engine.canvas.mask_is_text
+                                                   ? -1
+                                                   : app->served.engine.canvas.mask_token,
+                                 .choices_per_prompt = 1,
+                                 .counts = &app->api.counts.frames};
     um_submission submissions[UM_PROMPTS_MAX];
     umi_ticket *tickets[UM_PROMPTS_MAX] = {NULL};
     uint64_t ids[UM_PROMPTS_MAX];
@@ -233,7 +242,7 @@ static um_status submit(job *j, um_err *err)
     um_status status = fill_submissions(j, submissions, err);
 
     if (status == UM_OK)
-        status = um_stream_create(&options, submissions, j->prompt_count, &stream, err);
+        status = um_stream_create(&options, submissions, NULL, j->prompt_count, &stream, err);
     if (status == UM_OK)
         status = make_tickets(j->prompt_count, tickets, err);
     if (status != UM_OK)

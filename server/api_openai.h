@@ -10,6 +10,7 @@
 
 #include "server/http.h"
 #include "server/request_json.h"
+#include "server/stream.h"
 
 typedef struct um_app um_app;
 
@@ -25,8 +26,8 @@ typedef enum um_api_reject {
 
 typedef struct um_api_counts {
     uint64_t rejected[UM_API_REJECT_COUNT];
-    uint64_t aborted;        /* the client left before the engine was asked */
-    uint64_t settled_frames; /* content chunks of streams */
+    uint64_t aborted; /* the client left before the engine was asked */
+    um_stream_counts frames;
 } um_api_counts;
 
 typedef struct umi_ticket umi_ticket;

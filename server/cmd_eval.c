@@ -110,8 +110,10 @@ static um_status resolve(evaluation *e, const um_params_given *given, um_err *er
     for (size_t i = 0; i < e->tasks.count && status == UM_OK; i++) {
         um_eval_job *job = &e->jobs[i];
 
-        status = um_params_resolve(given, &e->served.limits, (int32_t)job->prompt.count, "prompt",
-                                   seed + e->tasks.items[i].line, &job->params, err);
+        status = um_params_resolve(
+            given, &e->served.limits,
+            &(um_params_place){.prompt_tokens = (int32_t)job->prompt.count, .field = "prompt"},
+            seed + e->tasks.items[i].line, &job->params, err);
         status = task_fault(e, i, status, err);
     }
     return status;

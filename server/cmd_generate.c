@@ -76,8 +76,10 @@ static um_status resolve(const um_config *config, const um_served *served, const
         return status;
     if (config->seed < 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         UM_FATAL("getrandom");
-    return um_params_resolve(&given, &served->limits, (int32_t)ids->count, "prompt", seed, out,
-                             err);
+    return um_params_resolve(
+        &given, &served->limits,
+        &(um_params_place){.prompt_tokens = (int32_t)ids->count, .field = "prompt"}, seed, out,
+        err);
 }
 
 /* ---- drawing -------------------------------------------------------------------------------- */

@@ -18,10 +18,52 @@
 
 #define UM_PROMPTS_MAX 16
 
+#define UM_CHOICES_MAX 8 /* --max-n's own maximum */
+#define UM_TEMPLATE_PARTS_MAX 64
+#define UM_BIASES_MAX 1024
+
 typedef enum um_endpoint {
     UM_ENDPOINT_CHAT = 1,
     UM_ENDPOINT_COMPLETIONS = 2,
+    UM_ENDPOINT_FIM = 4,
+    UM_ENDPOINT_EDIT = 8,
+    UM_ENDPOINT_RESPONSES = 16,
+    UM_ENDPOINT_TOKENIZE = 32,
+    UM_ENDPOINT_DETOKENIZE = 64,
 } um_endpoint;
+
+/* What a stream shows (diffusion.stream). */
+typedef enum um_stream_mode {
+    UM_STREAM_SETTLED, /* text that cannot change any more */
+    UM_STREAM_DRAFT,   /* that, and frames of the draft beside it */
+    UM_STREAM_REPLACE, /* the whole text as it stands, each time anew (`diffusing`) */
+} um_stream_mode;
+
+/* diffusion.draft */
+typedef struct um_draft_options {
+    int64_t interval_ms; /* frames come no more often; 33 where not given */
+    bool full_only;      /* frames: "full" */
+    bool guess;
+    bool confidence;
+    bool token_ids;
+} um_draft_options;
+
+/* A piece of diffusion.template: text, or a gap of masked positions. */
+typedef struct um_template_part {
+    const char *text; /* borrowed from the body; NULL: a gap */
+    size_t length;
+    int32_t gap; /* positions */
+} um_template_part;
+
+/* What a Responses object repeats of its request. */
+typedef struct um_responses_echo {
+    um_buf instructions;       /* JSON text of the value, or empty: null; owned */
+    um_buf metadata;           /* JSON object, or empty: {}; owned */
+    um_buf user;               /* JSON string, or empty: null; owned */
+    const char *effort;        /* static; NULL: null */
+    int64_t max_output_tokens; /* 0: null */
+    bool wants_logprobs;       /* include: message.output_text.logprobs */
+} um_responses_echo;
 
 /* What bodies are checked against. Read-only after load; everything borrowed. */
 typedef struct um_api_rules {
@@ -49,12 +91,32 @@ typedef struct um_api_request {
     size_t message_count;
     um_api_prompt prompts[UM_PROMPTS_MAX]; /* completions */
     size_t prompt_count;
+    const char *suffix; /* borrowed from the body, NULL: not given; completions, fim */
+    size_t suffix_length;
+    um_template_part *parts; /* [part_count], owned: diffusion.template */
+    size_t part_count;
+    const char *prediction; /* borrowed from the body, NULL: not given; chat */
+    size_t prediction_length;
     um_params_given given;
     bool has_max_completion_tokens; /* wins over given.max_tokens */
     int64_t max_completion_tokens;
+    int64_t choices; /* n; 1 where not given */
     um_stop_string stops[UM_STOP_STRINGS_MAX];
     int32_t stop_count;
+    int32_t stop_tokens[UM_STOP_TOKENS_MAX]; /* stop_token_ids */
+    int32_t stop_token_count;
+    um_logit_edit *biases; /* [bias_count], owned: logit_bias */
+    int32_t bias_count;
+    bool echo_prompt;          /* completions: echo */
+    bool no_generation_prompt; /* add_generation_prompt: false */
+    bool continue_final_message;
     bool stream;
+    um_stream_mode mode;
+    um_draft_options draft;
+    um_responses_echo responses;
+    bool has_add_special_tokens; /* tokenize */
+    bool add_special_tokens;
+    bool return_token_strs;
     bool has_stream_options;
     bool include_usage;
     bool continuous_usage;

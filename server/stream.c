@@ -48,10 +48,12 @@ static void make_id(um_endpoint endpoint, char *out, size_t size)
 }
 
 um_status um_stream_create(const um_stream_options *options, const um_submission *submissions,
-                           size_t count, um_stream **out, um_err *err)
+                           const um_stream_frame *frames, size_t count, um_stream **out,
+                           um_err *err)
 {
     um_stream *stream = um_mem_zalloc(sizeof(*stream));
 
+    (void)frames;
     *out = NULL;
     if (stream)
         stream->choices = um_mem_calloc(count, sizeof(*stream->choices));
@@ -260,7 +262,7 @@ static void write_text(um_stream *stream, size_t index)
         return;
     c->equal_chunks = equal ? c->equal_chunks + 1 : 0;
     write_chunk(stream, UM_CHUNK_TEXT, index);
-    (*stream->options.frames)++;
+    stream->options.counts->settled++;
     c->text = c->previous; /* the old storage is used again */
     um_buf_clear(&c->text);
     c->previous = written;

@@ -21,6 +21,14 @@
 
 typedef struct um_stream um_stream;
 
+/* For stream_frames_total. */
+typedef struct um_stream_counts {
+    uint64_t settled; /* content chunks */
+    uint64_t full;    /* draft frames */
+    uint64_t patch;
+    uint64_t dropped; /* draft frames that an unread buffer or the interval left out */
+} um_stream_counts;
+
 typedef struct um_stream_options {
     um_endpoint endpoint;
     const char *model; /* borrowed, as is the fingerprint */
@@ -30,13 +38,32 @@ typedef struct um_stream_options {
     bool include_usage;
     bool continuous_usage;
     bool echo_settings;
-    um_engine *engine; /* borrowed: to cancel, and for retry hints */
-    uint64_t *frames;  /* borrowed: counts content chunks, for stream_frames_total */
+    um_stream_mode mode;
+    um_draft_options draft;
+    um_responses_echo *responses;  /* taken over where the endpoint is Responses; may be NULL */
+    const um_tokenizer *tokenizer; /* borrowed: text of tokens in log-probabilities and drafts */
+    int32_t mask_token;            /* -1: MASK is an ordinary token of this model */
+    size_t choices_per_prompt;     /* n */
+    um_engine *engine;             /* borrowed: to cancel, and for retry hints */
+    um_stream_counts *counts;      /* borrowed */
 } um_stream_options;
 
-/* One choice for each submission, which are borrowed for the call. UM_E_OVERLOADED. */
+/* What the answer shows beside the canvas of a choice: echo, and the texts of a template. Borrowed
+ * for the call of um_stream_create. */
+typedef struct um_stream_frame {
+    const char *lead; /* in front of the canvas' text; NULL: nothing */
+    size_t lead_length;
+    const char *tail; /* behind it */
+    size_t tail_length;
+    const int32_t (*gaps)[2]; /* [gap_count] canvas positions [begin, end), reported as `gaps` */
+    size_t gap_count;
+} um_stream_frame;
+
+/* One choice for each submission; submissions and frames (NULL, or one for each) are borrowed for
+ * the call. UM_E_OVERLOADED. */
 um_status um_stream_create(const um_stream_options *options, const um_submission *submissions,
-                           size_t count, um_stream **out, um_err *err);
+                           const um_stream_frame *frames, size_t count, um_stream **out,
+                           um_err *err);
 void um_stream_destroy(um_stream *stream);
 
 /* The engine took the requests: from here on the stream answers the exchange. */

@@ -181,24 +181,23 @@ um_status um_params_check(const um_params_given *given, const um_params_limits *
 
 /* The budget of visible tokens: asked for, or recommended and cut to the free context. */
 static um_status resolve_budget(const um_params_given *given, const um_params_limits *limits,
-                                int32_t prompt_tokens, const char *prompt_field, int32_t *out,
-                                um_err *err)
+                                const um_params_place *place, int32_t *out, um_err *err)
 {
     int64_t context = limits->context_max;
-    int64_t free_tokens = context - prompt_tokens;
+    int64_t free_tokens = context - place->prompt_tokens;
     int64_t wanted = given->has_max_tokens ? given->max_tokens : limits->defaults.max_tokens;
 
     if (!given->has_max_tokens && wanted > free_tokens)
         wanted = free_tokens < 1 ? 1 : free_tokens;
     if (wanted > free_tokens)
         /* clients look for these very words */
-        return um_fail_field(err, UM_E_CONTEXT_LENGTH, prompt_field,
+        return um_fail_field(err, UM_E_CONTEXT_LENGTH, place->field,
                              "This model's maximum context length is %lld tokens; the request "
                              "needs %llu (%d prompt + %lld completion) and exceeds the context "
                              "window.",
                              (long long)context,
-                             (unsigned long long)wanted + (unsigned long long)prompt_tokens,
-                             prompt_tokens, (long long)wanted);
+                             (unsigned long long)wanted + (unsigned long long)place->prompt_tokens,
+                             place->prompt_tokens, (long long)wanted);
     *out = (int32_t)wanted;
     return UM_OK;
 }
@@ -272,22 +271,21 @@ static void resolve_filters(const um_params_given *given, const um_params_limits
 }
 
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
-                            int32_t prompt_tokens, const char *prompt_field, uint64_t random_seed,
-                            um_params *out, um_err *err)
+                            const um_params_place *place, uint64_t random_seed, um_params *out,
+                            um_err *err)
 {
     um_params params = {0};
     um_status status = um_params_check(given, limits, err);
 
-    UM_ASSERT(prompt_tokens >= 0);
+    UM_ASSERT(place->prompt_tokens >= 0);
     if (status == UM_OK)
-        status =
-            resolve_budget(given, limits, prompt_tokens, prompt_field, &params.max_tokens, err);
+        status = resolve_budget(given, limits, place, &params.max_tokens, err);
     if (status != UM_OK)
         return status;
     params.policy = choose_policy(given, limits);
     params.count = um_policy_count(params.policy, limits->family->time_schedule);
     params.block_length = resolve_block(given, limits, &params);
-    lay_out_canvas(&params, limits->context_max - prompt_tokens);
+    lay_out_canvas(&params, limits->context_max - place->prompt_tokens);
     params.steps_per_block = resolve_steps(given, limits, &params);
     params.temperature = temperature_of(given, limits);
     resolve_filters(given, limits, &params);

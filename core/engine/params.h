@@ -21,6 +21,20 @@
 #define UM_ORDER_TEMPERATURE_MAX 10.0
 #define UM_EPS_MIN 1e-6
 #define UM_EPS_MAX 0.1
+#define UM_PENALTY_MAX 2.0
+#define UM_NOISE_DEFAULT 0.5
+#define UM_DEADLINE_MS_MAX 600000
+#define UM_LOGPROBS_MAX 20
+#define UM_STOP_TOKENS_MAX 64
+
+/* How much is traded for speed; the rows are in params.c. */
+typedef enum um_preset {
+    UM_PRESET_RECOMMENDED, /* the model's own settings */
+    UM_PRESET_FAST,
+    UM_PRESET_BALANCED,
+    UM_PRESET_MAX,
+    UM_PRESET_COUNT,
+} um_preset;
 
 typedef enum um_eos_rule {
     UM_EOS_NONE,
@@ -39,6 +53,9 @@ typedef struct um_params_given {
     bool has_steps, has_steps_per_block, has_block_length;
     bool has_threshold, has_factor, has_order_temperature, has_eps, has_cfg_scale;
     bool has_eos_rule, has_early_stop, has_reference_quirks;
+    bool has_frequency_penalty, has_presence_penalty, has_repetition_penalty;
+    bool has_min_tokens, has_deadline_ms, has_noise, has_infill_length;
+    um_preset preset; /* single settings are stronger */
     int64_t max_tokens;
     double temperature;
     double top_p;  /* 0 acts as top_k 1 */
@@ -56,6 +73,17 @@ typedef struct um_params_given {
     um_eos_rule eos_rule;
     bool early_stop;
     bool reference_quirks;
+    double frequency_penalty;
+    double presence_penalty;
+    double repetition_penalty;
+    int64_t min_tokens;
+    bool ignore_eos;
+    bool keep_special_text; /* skip_special_tokens: false */
+    bool wants_logprobs;
+    int64_t top_logprobs; /* alternatives of each token, where log-probabilities are wanted */
+    int64_t deadline_ms;
+    double noise;
+    int64_t infill_length; /* 0: auto */
     const char *algorithm; /* NULL: not given; borrowed for the call */
 } um_params_given;
 
@@ -82,9 +110,32 @@ typedef struct um_params {
     um_eos_rule eos_rule;
     bool early_stop;
     bool reference_quirks;
+    float frequency_penalty; /* counts are taken over what is filled in on the canvas */
+    float presence_penalty;
+    float repetition_penalty; /* of tokens on the canvas and in the prompt; 0 and 1: none */
+    int32_t min_tokens;       /* no end token in the first so many positions */
+    bool ignore_eos;          /* end tokens are never predicted */
+    bool keep_special_text;   /* special tokens other than MASK and end tokens are text */
+    int32_t logprobs;         /* entries of a token's row: its own and the likeliest; 0: none */
+    int32_t deadline_ms;      /* from arrival; 0: none */
+    float noise;              /* share of the draft's tokens that are masked at the start */
+    bool exact_length; /* the canvas is max_tokens long, not whole blocks; full means complete */
+    bool grows;        /* infilling of open length: the canvas begins with one block and gains the
+                          next while the model has not ended the gap, up to canvas_tokens */
     uint64_t seed;
     uint32_t choice; /* counter word of the random numbers */
 } um_params;
+
+/* What surrounds a canvas, for um_params_resolve. */
+typedef struct um_params_place {
+    int32_t prompt_tokens;   /* in front of the canvas and behind it */
+    int32_t draft_tokens;    /* positions that the canvas must have room for; 0: no draft */
+    int32_t default_tokens;  /* budget where the request has none; 0: the model's */
+    bool infill;             /* text follows: exact_length, and infill_length counts */
+    bool one_block;          /* the whole canvas at once, unless the request says otherwise */
+    const char *field;       /* of the prompt in errors: "messages", "prompt", "input" */
+    const char *draft_field; /* of the draft: "prediction", "diffusion.template" */
+} um_params_place;
 
 /* Facts that parameters are checked against. Plain data, read-only after load. */
 typedef struct um_params_limits {
@@ -103,14 +154,14 @@ um_status um_params_check(const um_params_given *given, const um_params_limits *
                           um_err *err);
 
 /*
- * Checks and resolves. `prompt_tokens` decides the free context: without an explicit max_tokens
- * the budget is cut to what is free; with one, prompt + max_tokens > context is
- * UM_E_CONTEXT_LENGTH (`prompt_field` is the error's field: "messages" or "prompt"). `random_seed`
- * is used when no seed was given. `steps` is shared over the blocks, rounded up.
+ * Checks and resolves. The place's prompt_tokens decide the free context: without an explicit
+ * max_tokens the budget is cut to what is free; with one, prompt + max_tokens > context is
+ * UM_E_CONTEXT_LENGTH. A draft longer than the budget is UM_E_VALUE. `random_seed` is used when no
+ * seed was given. `steps` is shared over the blocks, rounded up.
  */
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
-                            int32_t prompt_tokens, const char *prompt_field, uint64_t random_seed,
-                            um_params *out, um_err *err);
+                            const um_params_place *place, uint64_t random_seed, um_params *out,
+                            um_err *err);
 
 /* Bounds of block b of the canvas, relative to the first generated position. */
 void um_params_block(const um_params *params, int32_t block, int32_t *begin, int32_t *end);

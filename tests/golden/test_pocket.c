@@ -138,8 +138,10 @@ static void submit(um_engine *engine, const um_served *served, pocket_case *c)
         .prompt = c->prompt_ids.ids, .prompt_tokens = c->prompt_ids.count, .want_tokens = true};
     um_err err = {0};
 
-    UM_CHECK_OK(um_params_resolve(&c->given, &served->limits, c->prompt_ids.count, "prompt", 1,
-                                  &submission.params, &err),
+    UM_CHECK_OK(um_params_resolve(&c->given, &served->limits,
+                                  &(um_params_place){.prompt_tokens = (int32_t)c->prompt_ids.count,
+                                                     .field = "prompt"},
+                                  1, &submission.params, &err),
                 err);
     UM_CHECK_OK(um_engine_submit(engine, &submission, &c->id, &err), err);
 }

@@ -123,8 +123,10 @@ um_params um_tiny_engine_params(const um_tiny_engine *tiny, const um_tiny_reques
     um_params params;
     um_err err = {0};
 
-    must(um_params_resolve(&request->given, &tiny->limits, request->prompt_tokens, "prompt", 1,
-                           &params, &err),
+    must(um_params_resolve(
+             &request->given, &tiny->limits,
+             &(um_params_place){.prompt_tokens = request->prompt_tokens, .field = "prompt"}, 1,
+             &params, &err),
          &err);
     return params;
 }

@@ -33,7 +33,10 @@ static void expect_error(const um_params_given *given, um_status status, const c
     if (!strstr(err.message, word))
         um_test_fail(__FILE__, __LINE__, "\"%s\" does not say \"%s\"", err.message, word);
     err = (um_err){0};
-    UM_CHECK_STATUS(um_params_resolve(given, &limits, 10, "prompt", 1, &params, &err), status);
+    UM_CHECK_STATUS(um_params_resolve(given, &limits,
+                                      &(um_params_place){.prompt_tokens = 10, .field = "prompt"}, 1,
+                                      &params, &err),
+                    status);
     UM_CHECK_STR(err.field, field);
 }
 
@@ -43,8 +46,11 @@ static um_params resolve(const um_params_given *given, int32_t prompt_tokens)
     um_params params = {0};
     um_err err = {0};
 
-    UM_CHECK_OK(um_params_resolve(given, &limits, prompt_tokens, "messages", 77, &params, &err),
-                err);
+    UM_CHECK_OK(
+        um_params_resolve(given, &limits,
+                          &(um_params_place){.prompt_tokens = prompt_tokens, .field = "messages"},
+                          77, &params, &err),
+        err);
     return params;
 }
 
@@ -176,17 +182,25 @@ static void steps_recommended_for_another_policy_do_not_bound_threshold(void)
     um_err err = {0};
 
     limits.defaults.steps_per_block = 4;
-    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits, 0, "prompt", 1, &params, &err),
+    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits,
+                                  &(um_params_place){.prompt_tokens = 0, .field = "prompt"}, 1,
+                                  &params, &err),
                 err);
     UM_CHECK_INT(params.steps_per_block, 0);
-    UM_CHECK_OK(um_params_resolve(GIVEN(factor, 2), &limits, 0, "prompt", 1, &params, &err), err);
+    UM_CHECK_OK(um_params_resolve(GIVEN(factor, 2), &limits,
+                                  &(um_params_place){.prompt_tokens = 0, .field = "prompt"}, 1,
+                                  &params, &err),
+                err);
     UM_CHECK_INT(params.steps_per_block, 0);
-    UM_CHECK_OK(um_params_resolve(&(um_params_given){.algorithm = "random"}, &limits, 0, "prompt",
-                                  1, &params, &err),
+    UM_CHECK_OK(um_params_resolve(&(um_params_given){.algorithm = "random"}, &limits,
+                                  &(um_params_place){.prompt_tokens = 0, .field = "prompt"}, 1,
+                                  &params, &err),
                 err);
     UM_CHECK_INT(params.steps_per_block, 4);
     limits.defaults.algorithm = "threshold"; /* then they are its own */
-    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits, 0, "prompt", 1, &params, &err),
+    UM_CHECK_OK(um_params_resolve(GIVEN(threshold, 0.5), &limits,
+                                  &(um_params_place){.prompt_tokens = 0, .field = "prompt"}, 1,
+                                  &params, &err),
                 err);
     UM_CHECK_INT(params.steps_per_block, 4);
 }
@@ -238,8 +252,11 @@ static void expect_context_error(const um_params_given *given, int32_t prompt_to
     um_params params;
     um_err err = {0};
 
-    UM_CHECK_STATUS(um_params_resolve(given, &limits, prompt_tokens, "messages", 1, &params, &err),
-                    UM_E_CONTEXT_LENGTH);
+    UM_CHECK_STATUS(
+        um_params_resolve(given, &limits,
+                          &(um_params_place){.prompt_tokens = prompt_tokens, .field = "messages"},
+                          1, &params, &err),
+        UM_E_CONTEXT_LENGTH);
     UM_CHECK_STR(err.field, "messages");
     UM_CHECK_STR(err.message, message);
 }

@@ -139,7 +139,10 @@ static void one_token_per_step_reaches_over_a_long_answer(void)
 
     open_dream("", &served);
     UM_CHECK_OK(um_served_given(&served, &config, &given, &err), err);
-    UM_CHECK_OK(um_params_resolve(&given, &served.limits, 3, "prompt", 1, &params, &err), err);
+    UM_CHECK_OK(um_params_resolve(&given, &served.limits,
+                                  &(um_params_place){.prompt_tokens = 3, .field = "prompt"}, 1,
+                                  &params, &err),
+                err);
     UM_CHECK_INT(params.block_count, 1);
     UM_CHECK_INT(params.steps_per_block, 2000);
     um_served_close(&served);

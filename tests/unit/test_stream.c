@@ -99,7 +99,7 @@ double um_engine_wait_estimate(um_engine *engine)
 typedef struct rig {
     um_exchange exchange;
     um_stream *stream;
-    uint64_t frames;
+    um_stream_counts counts;
 } rig;
 
 static const um_policy policy = {.name = "low_confidence"};
@@ -115,14 +115,14 @@ static um_status rig_open(rig *r, um_stream_options options, size_t count, um_er
     options.model = "tiny";
     options.fingerprint = "fp_0123456789";
     options.engine = (um_engine *)&engine;
-    options.frames = &r->frames;
+    options.counts = &r->counts;
     for (size_t i = 0; i < count; i++) {
         ids[i] = 100 + i;
         submissions[i] =
             (um_submission){.prompt_tokens = 5,
                             .params = {.policy = &policy, .block_length = 8, .steps_per_block = 4}};
     }
-    status = um_stream_create(&options, submissions, count, &r->stream, err);
+    status = um_stream_create(&options, submissions, NULL, count, &r->stream, err);
     if (status == UM_OK)
         um_stream_attach(r->stream, &r->exchange, ids);
     return status;
@@ -241,7 +241,7 @@ static void a_stream_says_everything_in_order(void)
                  "accepted role0 role1 text1:b text0:a text1:c finish1 finish0 usage done");
     UM_CHECK(um_stream_finished(r.stream) && r.exchange.ended && !r.exchange.aborted);
     UM_CHECK(strstr(um_buf_view(&r.exchange.out), "\"total_tokens\":9") != NULL);
-    UM_CHECK_INT(r.frames, 3);
+    UM_CHECK_INT(r.counts.settled, 3);
     UM_CHECK_INT(cancel_count, 0);
     um_buf_deinit(&said);
     rig_close(&r);
