@@ -1,7 +1,7 @@
 /*
- * JSON body -> typed request for /v1/chat/completions and /v1/completions. Fields are rows of
- * tables (name, class, kind, range, where the value goes); every error names field, value and
- * bound, and the first failing check in the order of the table wins. Needs no tokenizer.
+ * JSON body -> typed request, for every endpoint that has a body. Fields are rows of tables (name,
+ * class, kind, range, where the value goes); every error names field, value and bound, and the
+ * first failing check in the order of the table wins. Needs no tokenizer.
  *
  * What happens to a field follows its class: supported; accepted without effect; accepted only
  * with the value that changes nothing; refused. A top-level field that is in no table is ignored
@@ -22,6 +22,7 @@
 #define UM_TEMPLATE_PARTS_MAX 64
 #define UM_BIASES_MAX 1024
 
+/* Bits, so that a row of a table can be of several. */
 typedef enum um_endpoint {
     UM_ENDPOINT_CHAT = 1,
     UM_ENDPOINT_COMPLETIONS = 2,
@@ -71,50 +72,62 @@ typedef struct um_api_rules {
     char *const *model_aliases; /* [model_alias_count] */
     size_t model_alias_count;
     bool strict_params;
-    int32_t vocab;      /* ids of a prompt are in [0, vocab) ... */
-    int32_t mask_token; /* ... and not this one */
+    int32_t vocab;       /* ids of a prompt are in [0, vocab) ... */
+    int32_t mask_token;  /* ... and not this one */
+    int32_t max_choices; /* --max-n: of `n`; <= UM_CHOICES_MAX */
     const um_params_limits *limits;
 } um_api_rules;
 
-/* A prompt of /v1/completions: text, or ids when `ids` is not NULL. */
+/* A prompt of /v1/completions: text, or ids when `text` is NULL. */
 typedef struct um_api_prompt {
     const char *text; /* borrowed from the body */
     size_t length;
-    int32_t *ids; /* [id_count], owned */
+    int32_t *ids; /* [id_count], owned; NULL where there are none (detokenize of []) */
     size_t id_count;
 } um_api_prompt;
 
+/*
+ * What each endpoint fills in beside what all generating ones have (given, stream, stops):
+ *   CHAT         messages; prediction
+ *   COMPLETIONS  prompts, suffix (then there is one prompt, and it is text), or parts alone
+ *   FIM          one prompt, text; suffix where text follows
+ *   EDIT         one message of role "user": the whole prompt with its sections
+ *   RESPONSES    messages: instructions as the first, then the input; responses
+ *   TOKENIZE     one prompt, text, or messages
+ *   DETOKENIZE   one prompt: its ids, which may be none, and among which MASK may be
+ */
 typedef struct um_api_request {
     um_json *body; /* owned: texts below are borrowed from it */
     um_endpoint endpoint;
-    um_message *messages; /* [message_count], owned; chat */
+    um_message *messages; /* [message_count], owned */
     size_t message_count;
-    um_api_prompt prompts[UM_PROMPTS_MAX]; /* completions */
+    um_api_prompt prompts[UM_PROMPTS_MAX];
     size_t prompt_count;
-    const char *suffix; /* borrowed from the body, NULL: not given; completions, fim */
+    const char *suffix; /* borrowed from the body, NULL: not given, or "" */
     size_t suffix_length;
-    um_template_part *parts; /* [part_count], owned: diffusion.template */
+    um_template_part *parts; /* [part_count], owned: diffusion.template; at least one is a gap */
     size_t part_count;
-    const char *prediction; /* borrowed from the body, NULL: not given; chat */
+    const char *prediction; /* borrowed from the body, NULL: not given, or "" */
     size_t prediction_length;
     um_params_given given;
-    bool has_max_completion_tokens; /* wins over given.max_tokens */
+    bool has_max_completion_tokens; /* wins over given.max_tokens, and is put there */
     int64_t max_completion_tokens;
-    int64_t choices; /* n; 1 where not given */
+    int64_t choices; /* n: 1 where not given; of each prompt */
     um_stop_string stops[UM_STOP_STRINGS_MAX];
     int32_t stop_count;
     int32_t stop_tokens[UM_STOP_TOKENS_MAX]; /* stop_token_ids */
     int32_t stop_token_count;
-    um_logit_edit *biases; /* [bias_count], owned: logit_bias */
+    um_logit_edit *biases; /* [bias_count], owned: logit_bias; no token twice, never MASK */
     int32_t bias_count;
-    bool echo_prompt;          /* completions: echo */
-    bool no_generation_prompt; /* add_generation_prompt: false */
-    bool continue_final_message;
+    bool echo_prompt;            /* echo: only without suffix and log-probabilities */
+    bool no_generation_prompt;   /* add_generation_prompt: false */
+    bool continue_final_message; /* the last message is the assistant's, and the answer goes on */
     bool stream;
-    um_stream_mode mode;
-    um_draft_options draft;
+    um_stream_mode mode;    /* other than settled only with `stream` */
+    um_draft_options draft; /* counts in mode draft */
     um_responses_echo responses;
-    bool has_add_special_tokens; /* tokenize */
+    bool
+        has_add_special_tokens; /* tokenize; where not given: true for prompt, false for messages */
     bool add_special_tokens;
     bool return_token_strs;
     bool has_stream_options;
@@ -130,10 +143,11 @@ typedef struct um_api_request {
 um_status um_api_request_parse(um_endpoint endpoint, const char *body, size_t length,
                                const um_api_rules *rules, um_api_request *out, um_err *err);
 void um_api_request_deinit(um_api_request *request);
-/* Frees the tree early, and with it what is borrowed from it: messages, prompts and user. */
+/* Frees the tree early, and with it what is borrowed from it: messages, prompts, suffix, parts,
+ * prediction and user. Biases and the echo of Responses stay. */
 void um_api_request_drop_body(um_api_request *request);
 
-/* The field that holds the prompt: "messages" or "prompt". */
+/* The field that holds the prompt: "messages", "prompt", "input" or "tokens". */
 const char *um_api_prompt_field(um_endpoint endpoint);
 
 #endif
