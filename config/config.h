@@ -19,6 +19,7 @@ typedef enum um_command {
     UM_COMMAND_INSPECT = 4,
     UM_COMMAND_BENCH = 8,
     UM_COMMAND_EVAL = 16,
+    UM_COMMAND_HEALTH = 32,
 } um_command;
 
 /* A repeatable option's values. */

@@ -27,6 +27,8 @@ static const command_row commands[] = {
      "measure step time, tokens per second and share of the measured peak", um_cmd_bench},
     {"eval", UM_COMMAND_EVAL, "[options] [MODEL [FILE]]",
      "run a task file (MODEL/eval.jsonl) and count right answers, tokens and steps", um_cmd_eval},
+    {"health", UM_COMMAND_HEALTH, "[options]",
+     "ask a running server whether it is ready; exit status 0 when it is", um_cmd_health},
 };
 
 static void print_commands(FILE *out)

@@ -12,7 +12,7 @@ import pytest
 from child import TIMEOUT
 from unmask_server import BINARY
 
-COMMANDS = ("serve", "generate", "inspect", "bench", "eval")
+COMMANDS = ("serve", "generate", "inspect", "bench", "eval", "health")
 
 
 def run(*arguments, **how):
