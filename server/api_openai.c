@@ -123,6 +123,13 @@ static um_status encode_prompt(const um_served *served, job *j, size_t index, um
     return UM_OK;
 }
 
+static um_chat_end chat_end(const um_api_request *request)
+{
+    if (request->continue_final_message)
+        return UM_CHAT_CONTINUE;
+    return request->no_generation_prompt ? UM_CHAT_CLOSED : UM_CHAT_ANSWER;
+}
+
 /* A tree takes up to fifty times the bytes of its text, and long to free: so not on the HTTP thread,
  * and not left to this thread's heap. */
 static void drop_body(job *j)
@@ -143,7 +150,7 @@ static void prepare(uv_work_t *work)
 
     if (status == UM_OK && j->endpoint == UM_ENDPOINT_CHAT)
         status = um_served_encode_chat(served, j->request.messages, j->request.message_count,
-                                       "messages", &j->prompts[0], &j->err);
+                                       chat_end(&j->request), "messages", &j->prompts[0], &j->err);
     for (size_t i = 0; i < j->request.prompt_count && status == UM_OK; i++)
         status = encode_prompt(served, j, i, &j->err);
     j->prompt_count = j->endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;

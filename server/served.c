@@ -72,8 +72,8 @@ static um_status open_chat(const um_config *config, um_served *served, um_err *e
         um_log(UM_LOG_WARN, "no_chat", "%s",
                config->chat_template ? "switched off" : "the checkpoint has no chat template");
     if (status == UM_OK && served->chat)
-        status = um_chat_template_encode(served->chat, served->tokenizer, &probe, 1, SIZE_MAX, &ids,
-                                         err);
+        status = um_chat_template_encode(served->chat, served->tokenizer, &probe, 1, UM_CHAT_ANSWER,
+                                         SIZE_MAX, &ids, err);
     um_ids_deinit(&ids);
     return status;
 }
@@ -244,7 +244,7 @@ static um_status check_prompt(const um_served *served, um_status status, const u
 }
 
 um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
-                                const char *field, um_ids *ids, um_err *err)
+                                um_chat_end end, const char *field, um_ids *ids, um_err *err)
 {
     size_t ids_max = (size_t)served->limits.context_max;
 
@@ -254,7 +254,7 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
             "chat is not possible: the model has no chat template; use completions");
     return check_prompt(served,
                         um_chat_template_encode(served->chat, served->tokenizer, messages, count,
-                                                ids_max, ids, err),
+                                                end, ids_max, ids, err),
                         ids, field, err);
 }
 
@@ -290,7 +290,7 @@ um_status um_served_encode_prompt(const um_served *served, bool raw, const char 
 
     if (raw || !served->chat)
         return um_served_encode_text(served, text, length, "prompt", ids, err);
-    return um_served_encode_chat(served, &message, 1, "prompt", ids, err);
+    return um_served_encode_chat(served, &message, 1, UM_CHAT_ANSWER, "prompt", ids, err);
 }
 
 /* ---- sampler options ------------------------------------------------------------------------- */

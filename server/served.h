@@ -40,7 +40,7 @@ void um_served_close(um_served *served);
  * UM_E_CONTEXT_LENGTH with `field`, found out without encoding all of it; one that spells MASK is
  * UM_E_VALUE. `ids` is empty before. */
 um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
-                                const char *field, um_ids *ids, um_err *err);
+                                um_chat_end end, const char *field, um_ids *ids, um_err *err);
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);
 /* One prompt of the command line: a user's message, or with `raw` (and for models without chat) the

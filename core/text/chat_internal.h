@@ -22,7 +22,7 @@ typedef struct umi_sink {
 struct um_chat_template {
     const char *name;
     const char *sources[UMI_SOURCES_MAX]; /* without a newline at the end; NULL: no more */
-    um_status (*render)(umi_sink *to, const um_message *messages, size_t count);
+    um_status (*render)(umi_sink *to, const um_message *messages, size_t count, um_chat_end end);
 };
 
 /* chat_render.c */

@@ -21,6 +21,12 @@ static bool has_role(const um_message *message, const char *role)
     return strcmp(message->role, role) == 0;
 }
 
+/* Message i is the last one, and the answer goes on from its text. */
+static bool is_left_open(size_t i, size_t count, um_chat_end end)
+{
+    return end == UM_CHAT_CONTINUE && i + 1 == count;
+}
+
 /* ---- Jinja's trim filter, which is Python's str.strip() ---- */
 
 static bool is_python_space(uint32_t point)
@@ -85,10 +91,11 @@ static um_status put_header(umi_sink *to, const char *role, const char *newlines
     return status;
 }
 
-/* The assistant's header is always there; any role passes; the beginning-of-text token belongs to
- * the first message, so an empty list has none. */
+/* The assistant's header is there also where no answer is asked for: the source knows no
+ * add_generation_prompt. Any role passes; the beginning-of-text token belongs to the first message,
+ * so an empty list has none. */
 static um_status render_headers(umi_sink *to, const um_message *messages, size_t count,
-                                const char *newlines)
+                                um_chat_end end, const char *newlines)
 {
     um_status status = UM_OK;
 
@@ -97,20 +104,24 @@ static um_status render_headers(umi_sink *to, const um_message *messages, size_t
     for (size_t i = 0; i < count && status == UM_OK; i++) {
         status = put_header(to, messages[i].role, newlines);
         put_trimmed(to, messages[i].content, messages[i].content_length);
+        if (status == UM_OK && is_left_open(i, count, end))
+            return UM_OK;
         if (status == UM_OK)
             status = umi_sink_special(to, "<|eot_id|>");
     }
     return status == UM_OK ? put_header(to, "assistant", newlines) : status;
 }
 
-static um_status llada_render(umi_sink *to, const um_message *messages, size_t count)
+static um_status llada_render(umi_sink *to, const um_message *messages, size_t count,
+                              um_chat_end end)
 {
-    return render_headers(to, messages, count, "\n\n");
+    return render_headers(to, messages, count, end, "\n\n");
 }
 
-static um_status mmada_render(umi_sink *to, const um_message *messages, size_t count)
+static um_status mmada_render(umi_sink *to, const um_message *messages, size_t count,
+                              um_chat_end end)
 {
-    return render_headers(to, messages, count, "\n");
+    return render_headers(to, messages, count, end, "\n");
 }
 
 /* ---- chatml: Qwen2.5's, which Dream and DiffuCoder carry ---- */
@@ -202,13 +213,13 @@ static um_status chatml_close(umi_sink *to)
     return status;
 }
 
-static um_status chatml_turn(umi_sink *to, const um_message *message)
+static um_status chatml_turn(umi_sink *to, const um_message *message, bool left_open)
 {
     um_status status = chatml_open(to, message->role);
 
     put_text(to, "\n");
     put_content(to, message);
-    return status == UM_OK ? chatml_close(to) : status;
+    return status == UM_OK && !left_open ? chatml_close(to) : status;
 }
 
 static um_status chatml_default(umi_sink *to, const um_message *messages, size_t count)
@@ -217,13 +228,16 @@ static um_status chatml_default(umi_sink *to, const um_message *messages, size_t
     const um_message system = {
         .role = "system", .content = text, .content_length = sizeof(text) - 1};
 
-    return count > 0 && has_role(&messages[0], "system") ? UM_OK : chatml_turn(to, &system);
+    return count > 0 && has_role(&messages[0], "system") ? UM_OK : chatml_turn(to, &system, false);
 }
 
-static um_status chatml_answer(umi_sink *to)
+static um_status chatml_answer(umi_sink *to, um_chat_end end)
 {
-    um_status status = chatml_open(to, "assistant");
+    um_status status;
 
+    if (end != UM_CHAT_ANSWER)
+        return UM_OK;
+    status = chatml_open(to, "assistant");
     put_text(to, "\n");
     return status;
 }
@@ -244,7 +258,8 @@ static um_status chatml_result(umi_sink *to, const um_message *messages, size_t 
 }
 
 /* Messages of other roles are left out. */
-static um_status chatml_render(umi_sink *to, const um_message *messages, size_t count)
+static um_status chatml_render(umi_sink *to, const um_message *messages, size_t count,
+                               um_chat_end end)
 {
     um_status status = chatml_default(to, messages, count);
 
@@ -255,18 +270,19 @@ static um_status chatml_render(umi_sink *to, const um_message *messages, size_t 
             status = chatml_result(to, messages, count, i);
         else if (has_role(message, "user") || has_role(message, "system") ||
                  has_role(message, "assistant"))
-            status = chatml_turn(to, message);
+            status = chatml_turn(to, message, is_left_open(i, count, end));
     }
-    return status == UM_OK ? chatml_answer(to) : status;
+    return status == UM_OK ? chatml_answer(to, end) : status;
 }
 
-static um_status plain_render(umi_sink *to, const um_message *messages, size_t count)
+static um_status plain_render(umi_sink *to, const um_message *messages, size_t count,
+                              um_chat_end end)
 {
     um_status status = chatml_default(to, messages, count);
 
     for (size_t i = 0; i < count && status == UM_OK; i++)
-        status = chatml_turn(to, &messages[i]);
-    return status == UM_OK ? chatml_answer(to) : status;
+        status = chatml_turn(to, &messages[i], is_left_open(i, count, end));
+    return status == UM_OK ? chatml_answer(to, end) : status;
 }
 
 /* ---- llama2 ---- */
@@ -306,7 +322,8 @@ static um_status put_instruction(umi_sink *to, const um_message *system, const u
     return failed ? um_fail(to->err, UM_E_NOMEM, "no memory to render the messages") : UM_OK;
 }
 
-static um_status llama2_turn(umi_sink *to, const um_message *system, const um_message *message)
+static um_status llama2_turn(umi_sink *to, const um_message *system, const um_message *message,
+                             bool left_open)
 {
     if (has_role(message, "user")) {
         um_status status = umi_sink_special(to, "<s>");
@@ -317,11 +334,15 @@ static um_status llama2_turn(umi_sink *to, const um_message *system, const um_me
         return UM_OK;
     put_text(to, " ");
     put_trimmed(to, message->content, message->content_length);
+    if (left_open)
+        return UM_OK;
     put_text(to, " ");
     return umi_sink_special(to, "</s>");
 }
 
-static um_status llama2_render(umi_sink *to, const um_message *messages, size_t count)
+/* There is no header of the assistant's that could be left out. */
+static um_status llama2_render(umi_sink *to, const um_message *messages, size_t count,
+                               um_chat_end end)
 {
     const um_message *system = count > 0 && has_role(&messages[0], "system") ? messages : NULL;
     um_status status = UM_OK;
@@ -332,7 +353,8 @@ static um_status llama2_render(umi_sink *to, const um_message *messages, size_t 
                            "chat template llama2: the roles must alternate user, assistant, user, "
                            "... behind at most one system message; message %zu is \"%.32s\"",
                            i, messages[i].role);
-        status = llama2_turn(to, turn == 0 ? system : NULL, &messages[i]);
+        status =
+            llama2_turn(to, turn == 0 ? system : NULL, &messages[i], is_left_open(i, count, end));
     }
     return status;
 }

@@ -213,9 +213,19 @@ um_status um_chat_template_choose(const char *dir, const char *name, const um_ch
 
 /* ---- rendering ---- */
 
+static um_status render(const um_chat_template *chat, umi_sink *to, const um_message *messages,
+                        size_t count, um_chat_end end)
+{
+    if (end == UM_CHAT_CONTINUE &&
+        (count == 0 || strcmp(messages[count - 1].role, "assistant") != 0))
+        return um_fail(to->err, UM_E_VALUE,
+                       "only a last message of the assistant can be continued");
+    return chat->render(to, messages, count, end);
+}
+
 um_status um_chat_template_encode(const um_chat_template *chat, const um_tokenizer *tokenizer,
-                                  const um_message *messages, size_t count, size_t ids_max,
-                                  um_ids *ids, um_err *err)
+                                  const um_message *messages, size_t count, um_chat_end end,
+                                  size_t ids_max, um_ids *ids, um_err *err)
 {
     um_buf text = {0};
     umi_sink to = {.tokenizer = tokenizer,
@@ -226,7 +236,7 @@ um_status um_chat_template_encode(const um_chat_template *chat, const um_tokeniz
                    .text = &text,
                    .err = err};
     size_t count_before = ids->count;
-    um_status status = chat->render(&to, messages, count);
+    um_status status = render(chat, &to, messages, count, end);
 
     if (status == UM_OK)
         status = umi_sink_flush(&to);
@@ -237,10 +247,10 @@ um_status um_chat_template_encode(const um_chat_template *chat, const um_tokeniz
 }
 
 um_status um_chat_template_text(const um_chat_template *chat, const um_message *messages,
-                                size_t count, um_buf *out, um_err *err)
+                                size_t count, um_chat_end end, um_buf *out, um_err *err)
 {
     umi_sink to = {.name = chat->name, .text = out, .err = err};
-    um_status status = chat->render(&to, messages, count);
+    um_status status = render(chat, &to, messages, count, end);
 
     return status == UM_OK ? umi_sink_flush(&to) : status;
 }

@@ -17,6 +17,13 @@ typedef struct um_message {
     size_t content_length;
 } um_message;
 
+/* How the prompt ends. */
+typedef enum um_chat_end {
+    UM_CHAT_ANSWER, /* the assistant's header: add_generation_prompt */
+    UM_CHAT_CLOSED, /* the last message, closed; a template may put the header there all the same */
+    UM_CHAT_CONTINUE, /* inside the last message, which the answer goes on: it is the assistant's */
+} um_chat_end;
+
 typedef struct um_chat_template um_chat_template;
 
 /* "llada", "mmada", "chatml", "chatml-plain", "llama2"; NULL when unknown. Static. */
@@ -33,14 +40,15 @@ um_status um_chat_template_choose(const char *dir, const char *name, const um_ch
                                   um_err *err);
 const char *um_chat_template_name(const um_chat_template *chat);
 
-/* Appends the messages and the assistant's header as ids to `ids`; on failure `ids` is as before.
+/* Appends the messages and what `end` says as ids to `ids`; on failure `ids` is as before.
  * UM_E_VALUE when the tokenizer lacks a special token of the template, a message is not valid UTF-8,
- * or the template refuses the order of the roles; UM_E_CONTEXT_LENGTH as in um_tokenizer_encode. */
+ * the template refuses the order of the roles, or the message to continue is not the assistant's;
+ * UM_E_CONTEXT_LENGTH as in um_tokenizer_encode. */
 um_status um_chat_template_encode(const um_chat_template *chat, const um_tokenizer *tokenizer,
-                                  const um_message *messages, size_t count, size_t ids_max,
-                                  um_ids *ids, um_err *err);
+                                  const um_message *messages, size_t count, um_chat_end end,
+                                  size_t ids_max, um_ids *ids, um_err *err);
 /* The rendered text with special tokens spelled out; for tests and logs at debug level. */
 um_status um_chat_template_text(const um_chat_template *chat, const um_message *messages,
-                                size_t count, um_buf *out, um_err *err);
+                                size_t count, um_chat_end end, um_buf *out, um_err *err);
 
 #endif

@@ -54,13 +54,28 @@ class Case:
     def refuse(message):
         raise TemplateError(message)
 
-    def render(self, messages):
+    def render(self, messages, answer=True):
         """None where the template raises an exception."""
         try:
             return self.jinja.render(messages=messages, bos_token=self.bos, eos_token=self.eos,
-                                     add_generation_prompt=True)
+                                     add_generation_prompt=answer)
         except TemplateError:
             return None
+
+    def render_open(self, messages):
+        """The last message left open, as transformers does it: rendered with a mark behind its text
+        and cut there; where the template trims the mark's blank (here a tab, since llama2 has a blank
+        of its own in that place), it trims the text's blanks too. A message of blanks only is an empty
+        one there; transformers would then cut into the header."""
+        mark = "THE END OF IT ALL\t"
+        last = {**messages[-1], "content": messages[-1]["content"] + mark}
+        text = self.render(messages[:-1] + [last], answer=False)
+        if text is None:
+            return None
+        at = text.rindex(mark.rstrip())
+        if text[at:at + len(mark)] == mark or not messages[-1]["content"].strip():
+            return text[:at]
+        return text[:at].rstrip()
 
 
 ANY = ["user", "assistant", "system", "tool", "", "Anything at all\n", "rôle"]
@@ -152,6 +167,33 @@ def test_rendered_text_is_jinjas(pair, named):
         else:
             assert answer.text == expected
     assert (refused > 30) == bool(case.order) and refused < 500
+
+
+def test_a_closed_conversation_is_jinjas(pair, named):
+    name, case = named
+    samples = conversations(case, 8, 300, ["", "HI", " a b "] + text_samples.texts(9, 100))
+    samples = [c for c in samples if case.render(c) is not None]
+    answers = pair[0].chat("t", name, samples, tc.CLOSED)
+    for messages, answer in zip(samples, answers, strict=True):
+        assert answer.text == case.render(messages, answer=False)
+
+
+def test_a_continued_message_is_left_open(pair, named):
+    name, case = named
+    texts = ["", " ", "HI", " a b "] + text_samples.texts(11, 100)
+    samples = [c for c in conversations(case, 10, 600, texts) if c]
+    by_assistant = [c for c in samples if c[-1]["role"] == "assistant"]
+    expected = [case.render_open(c) for c in by_assistant]
+    assert sum(text is not None for text in expected) > 50
+    for messages, text, answer in zip(by_assistant, expected,
+                                      pair[0].chat("t", name, by_assistant, tc.CONTINUE), strict=True):
+        if text is None:
+            assert answer.status != 0
+        else:
+            assert answer.text == text, messages
+    others = [c for c in samples if c[-1]["role"] != "assistant"]
+    for answer in pair[0].chat("c", name, others, tc.CONTINUE):
+        assert answer.status != 0 and b"assistant can be continued" in answer.payload
 
 
 def test_ids_are_those_of_the_rendered_text(pair, named):

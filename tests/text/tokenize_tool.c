@@ -8,6 +8,7 @@
  *     'e' encode   payload: text; flags: UM_ENCODE_*         answer: i32 ids
  *     'd' decode   payload: i32 ids; flags: 1 = skip special answer: text
  *     't' template payload: a chat template's name, messages  answer: text
+ *                  flags: um_chat_end
  *     'c' chat     payload: the same                         answer: i32 ids
  *     'm' match    payload: a template's source              answer: the name of its row
  *
@@ -79,9 +80,10 @@ static um_status render(const um_tokenizer *tokenizer, const request *asked, con
     if (!chat)
         status = um_fail(err, UM_E_VALUE, "no chat template %s", name);
     else if (asked->operation == 't')
-        status = um_chat_template_text(chat, messages, count, text, err);
+        status = um_chat_template_text(chat, messages, count, (um_chat_end)asked->flags, text, err);
     else
-        status = um_chat_template_encode(chat, tokenizer, messages, count, SIZE_MAX, ids, err);
+        status = um_chat_template_encode(chat, tokenizer, messages, count,
+                                         (um_chat_end)asked->flags, SIZE_MAX, ids, err);
     for (size_t i = 0; i < 2 * count; i++)
         um_mem_free(texts[i]);
     um_mem_free(name);

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARSE_SPECIAL, POST_PROCESS = 1, 2
+ANSWER, CLOSED, CONTINUE = range(3)  # um_chat_end
 SKIP_SPECIAL = 1
 
 
@@ -57,12 +58,12 @@ class Client:
         return [a.text for a in self.ask([("d", flags, struct.pack(f"={len(row)}i", *row))
                                           for row in rows])]
 
-    def chat(self, operation, template, conversations):
+    def chat(self, operation, template, conversations, end=ANSWER):
         def field(text):
             data = text.encode()
             return struct.pack("=I", len(data)) + data
 
-        return self.ask([(operation, 0, field(template) + b"".join(
+        return self.ask([(operation, end, field(template) + b"".join(
             field(m["role"]) + field(m["content"]) for m in c)) for c in conversations])
 
     def match(self, source):

@@ -26,7 +26,8 @@ static void expect_text(const um_message *messages, size_t count, const char *ex
     um_buf out = {0};
     um_err err = {0};
 
-    UM_CHECK_OK(um_chat_template_text(um_chat_template_find("llada"), messages, count, &out, &err),
+    UM_CHECK_OK(um_chat_template_text(um_chat_template_find("llada"), messages, count,
+                                      UM_CHAT_ANSWER, &out, &err),
                 err);
     UM_CHECK_STR(um_buf_view(&out), expected);
     um_buf_deinit(&out);
@@ -176,17 +177,21 @@ static void special_tokens_are_ids_and_messages_stay_text(void)
     um_err err = {0};
     size_t count = 5 + strlen("<|eot_id|><|mdm_mask|>") + UM_COUNT_OF(tail) - 3;
 
-    UM_CHECK_OK(um_chat_template_encode(chat, tokenizer, messages, 1, 99, &ids, &err), err);
+    UM_CHECK_OK(
+        um_chat_template_encode(chat, tokenizer, messages, 1, UM_CHAT_ANSWER, 99, &ids, &err), err);
     UM_CHECK_INT(ids.count, count);
     UM_CHECK(memcmp(ids.data, head, sizeof(head)) == 0);
     UM_CHECK(memcmp(ids.data + ids.count - UM_COUNT_OF(tail), tail, sizeof(tail)) == 0);
     /* exactly enough room, and one too few */
     ids.count = 0;
-    UM_CHECK_OK(um_chat_template_encode(chat, tokenizer, messages, 1, count, &ids, &err), err);
+    UM_CHECK_OK(
+        um_chat_template_encode(chat, tokenizer, messages, 1, UM_CHAT_ANSWER, count, &ids, &err),
+        err);
     ids.count = 0;
     for (size_t max = 0; max < count; max++)
-        UM_CHECK_STATUS(um_chat_template_encode(chat, tokenizer, messages, 1, max, &ids, &err),
-                        UM_E_CONTEXT_LENGTH);
+        UM_CHECK_STATUS(
+            um_chat_template_encode(chat, tokenizer, messages, 1, UM_CHAT_ANSWER, max, &ids, &err),
+            UM_E_CONTEXT_LENGTH);
     UM_CHECK_INT(ids.count, 0);
     um_ids_deinit(&ids);
     um_tokenizer_close(tokenizer);
@@ -200,7 +205,7 @@ static void a_tokenizer_without_the_tokens_is_refused(void)
     um_err err = {0};
 
     UM_CHECK_STATUS(um_chat_template_encode(um_chat_template_find("llada"), tokenizer, messages, 1,
-                                            99, &ids, &err),
+                                            UM_CHAT_ANSWER, 99, &ids, &err),
                     UM_E_VALUE);
     UM_CHECK(strstr(err.message, "<|end_header_id|>") != NULL);
     UM_CHECK_INT(ids.count, 0);
