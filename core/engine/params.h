@@ -22,19 +22,15 @@
 #define UM_EPS_MIN 1e-6
 #define UM_EPS_MAX 0.1
 #define UM_PENALTY_MAX 2.0
+/* Above 0 is what is asked; within these float32 keeps it a number, and its inverse. */
+#define UM_REPETITION_PENALTY_MIN 1e-6
+#define UM_REPETITION_PENALTY_MAX 1e6
 #define UM_NOISE_DEFAULT 0.5
 #define UM_DEADLINE_MS_MAX 600000
 #define UM_LOGPROBS_MAX 20
 #define UM_STOP_TOKENS_MAX 64
-
-/* How much is traded for speed; the rows are in params.c. */
-typedef enum um_preset {
-    UM_PRESET_RECOMMENDED, /* the model's own settings */
-    UM_PRESET_FAST,
-    UM_PRESET_BALANCED,
-    UM_PRESET_MAX,
-    UM_PRESET_COUNT,
-} um_preset;
+/* A gap of open length grows by so many positions where the model knows no blocks. */
+#define UM_GROWTH_TOKENS 32
 
 typedef enum um_eos_rule {
     UM_EOS_NONE,
@@ -55,7 +51,7 @@ typedef struct um_params_given {
     bool has_eos_rule, has_early_stop, has_reference_quirks;
     bool has_frequency_penalty, has_presence_penalty, has_repetition_penalty;
     bool has_min_tokens, has_deadline_ms, has_noise, has_infill_length;
-    um_preset preset; /* single settings are stronger */
+    um_preset preset; /* family.h; the rows are in params.c. Single settings are stronger */
     int64_t max_tokens;
     double temperature;
     double top_p;  /* 0 acts as top_k 1 */
@@ -126,13 +122,18 @@ typedef struct um_params {
     uint32_t choice; /* counter word of the random numbers */
 } um_params;
 
-/* What surrounds a canvas, for um_params_resolve. */
+/*
+ * What surrounds a canvas, for um_params_resolve. With infill the canvas has infill_length
+ * positions, or max_tokens; with neither, or "auto", it grows (params.grows) up to max_tokens or the
+ * default, cut to the free context.
+ */
 typedef struct um_params_place {
     int32_t prompt_tokens;   /* in front of the canvas and behind it */
     int32_t draft_tokens;    /* positions that the canvas must have room for; 0: no draft */
     int32_t default_tokens;  /* budget where the request has none; 0: the model's */
     bool infill;             /* text follows: exact_length, and infill_length counts */
-    bool one_block;          /* the whole canvas at once, unless the request says otherwise */
+    bool one_block;          /* the whole canvas at once, unless the request says otherwise; with
+                                infill a template: the canvas is exactly draft_tokens long */
     const char *field;       /* of the prompt in errors: "messages", "prompt", "input" */
     const char *draft_field; /* of the draft: "prediction", "diffusion.template" */
 } um_params_place;
@@ -156,12 +157,18 @@ um_status um_params_check(const um_params_given *given, const um_params_limits *
 /*
  * Checks and resolves. The place's prompt_tokens decide the free context: without an explicit
  * max_tokens the budget is cut to what is free; with one, prompt + max_tokens > context is
- * UM_E_CONTEXT_LENGTH. A draft longer than the budget is UM_E_VALUE. `random_seed` is used when no
+ * UM_E_CONTEXT_LENGTH. A draft longer than the budget is UM_E_VALUE; diffusion.infill_length or
+ * diffusion.noise without infill or draft is UM_E_CONFLICT; min_tokens above the budget is
+ * UM_E_INT_ABOVE_MAX. `random_seed` is used when no
  * seed was given. `steps` is shared over the blocks, rounded up.
  */
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,
                             const um_params_place *place, uint64_t random_seed, um_params *out,
                             um_err *err);
+
+/* What a preset means for this model: policy, steps_per_block, block_length, threshold, and the rest
+ * as a request would get it that gives nothing else. After um_params_limits_check. */
+void um_params_preset(const um_params_limits *limits, um_preset preset, um_params *out);
 
 /* Bounds of block b of the canvas, relative to the first generated position. */
 void um_params_block(const um_params *params, int32_t block, int32_t *begin, int32_t *end);

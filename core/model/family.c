@@ -5,6 +5,13 @@
 #include "core/base/buf.h"
 #include "core/model/family_internal.h"
 
+const char *const um_preset_names[UM_PRESET_COUNT] = {
+    [UM_PRESET_RECOMMENDED] = "recommended",
+    [UM_PRESET_FAST] = "fast",
+    [UM_PRESET_BALANCED] = "balanced",
+    [UM_PRESET_MAX] = "max",
+};
+
 static const um_family *const families[] = {
     &umi_family_llada,      &umi_family_dream,    &umi_family_mmada,
     &umi_family_diffullama, &umi_family_diffugpt, &umi_family_illada,

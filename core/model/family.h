@@ -10,6 +10,25 @@
 #include "core/model/weights.h"
 
 /* Settings a family recommends when neither request, flag nor model file says otherwise. */
+/* How much a request trades for speed. */
+typedef enum um_preset {
+    UM_PRESET_RECOMMENDED, /* the model's own settings */
+    UM_PRESET_FAST,
+    UM_PRESET_BALANCED,
+    UM_PRESET_MAX,
+    UM_PRESET_COUNT,
+} um_preset;
+
+extern const char *const um_preset_names[UM_PRESET_COUNT]; /* "fast" */
+
+/* What a model's settings say of a preset. */
+typedef struct um_model_preset {
+    char algorithm[32];      /* "": nothing */
+    int32_t block_length;    /* 0: nothing */
+    int32_t steps_per_block; /* 0: nothing */
+    float threshold;         /* 0: nothing */
+} um_model_preset;
+
 typedef struct um_model_defaults {
     const char *algorithm;        /* name in the policy table: "low_confidence" */
     const char *greedy_algorithm; /* instead of it at temperature 0; NULL: the same */
@@ -20,6 +39,7 @@ typedef struct um_model_defaults {
     float top_p;             /* 1: off */
     float order_temperature; /* Dream's alg_temp; 0: off */
     float eps;               /* where the times of a time schedule end */
+    um_model_preset presets[UM_PRESET_COUNT];
 } um_model_defaults;
 
 #define UM_FAMILY_ARCHITECTURES_MAX 2

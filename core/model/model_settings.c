@@ -10,6 +10,7 @@
 
 #define LENGTH_MAX (1 << 20)
 #define TEMPERATURE_MAX 2.0
+#define THRESHOLD_MIN 1e-6
 
 um_status umi_file_fault(um_status status)
 {
@@ -66,23 +67,24 @@ static um_status apply_generation_config(const um_json *root, um_model_dir *out,
     return status == UM_OK ? get_top_p(root, &out->defaults.top_p, err) : status;
 }
 
-static um_status check_keys(const um_json *root, um_err *err)
+static um_status check_keys(const um_json *object, const char *const *known, size_t count,
+                            um_err *err)
 {
-    static const char *const known[] = {"algorithm",         "block_length", "steps_per_block",
-                                        "max_tokens",        "temperature",  "top_p",
-                                        "order_temperature", "eps"};
+    um_buf names = {0};
 
-    for (void *it = um_json_first(root); it; it = um_json_next(root, it)) {
+    for (void *it = um_json_first(object); it; it = um_json_next(object, it)) {
         size_t i = 0;
 
-        while (i < UM_COUNT_OF(known) && strcmp(known[i], um_json_iter_key(it)) != 0)
+        while (i < count && strcmp(known[i], um_json_iter_key(it)) != 0)
             i++;
-        if (i == UM_COUNT_OF(known))
-            return um_fail(err, UM_E_FORMAT,
-                           "unknown key \"%.60s\"; known are algorithm, block_length, "
-                           "steps_per_block, max_tokens, temperature, top_p, order_temperature, "
-                           "eps",
-                           um_json_iter_key(it));
+        if (i < count)
+            continue;
+        for (i = 0; i < count; i++)
+            um_buf_printf(&names, "%s%s", i > 0 ? ", " : "", known[i]);
+        um_fail(err, UM_E_FORMAT, "unknown key \"%.60s\"; known are %s", um_json_iter_key(it),
+                um_buf_view(&names));
+        um_buf_deinit(&names);
+        return UM_E_FORMAT;
     }
     return UM_OK;
 }
@@ -100,11 +102,69 @@ static um_status get_order(const um_json *root, um_model_defaults *out, um_err *
     return status;
 }
 
+/* Keys that are not there leave what a weaker word said. */
+static um_status get_preset(const um_json *object, um_model_preset *out, um_err *err)
+{
+    static const char *const known[] = {"algorithm", "block_length", "steps_per_block",
+                                        "threshold"};
+    double threshold = (double)out->threshold;
+    const char *algorithm;
+    um_status status = check_keys(object, known, UM_COUNT_OF(known), err);
+
+    if (status == UM_OK)
+        status = get_length(object, "block_length", 1, &out->block_length, err);
+    if (status == UM_OK)
+        status = get_length(object, "steps_per_block", 1, &out->steps_per_block, err);
+    if (status == UM_OK)
+        status =
+            um_json_get_number(object, "threshold", THRESHOLD_MIN, 1.0, threshold, &threshold, err);
+    out->threshold = (float)threshold;
+    if (status == UM_OK)
+        status = um_json_get_string(object, "algorithm", NULL, &algorithm, err);
+    if (status != UM_OK || !algorithm)
+        return status;
+    if (strlen(algorithm) >= sizeof(out->algorithm))
+        return um_fail(err, UM_E_FORMAT, "algorithm is %zu bytes long; at most %zu",
+                       strlen(algorithm), sizeof(out->algorithm) - 1);
+    snprintf(out->algorithm, sizeof(out->algorithm), "%s", algorithm);
+    um_utf8_make_printable(out->algorithm);
+    return UM_OK;
+}
+
+static um_status get_presets(const um_json *root, um_model_defaults *out, um_err *err)
+{
+    const um_json *presets = um_json_member(root, "presets");
+    um_status status = UM_OK;
+
+    if (um_json_kind_of(presets) == UM_JSON_NULL)
+        return UM_OK;
+    if (um_json_kind_of(presets) != UM_JSON_OBJECT)
+        return um_fail(err, UM_E_FORMAT, "presets is %s; expected an object",
+                       um_json_kind_name(um_json_kind_of(presets)));
+    status = check_keys(presets, um_preset_names, UM_PRESET_COUNT, err);
+    for (int i = 0; i < UM_PRESET_COUNT && status == UM_OK; i++) {
+        const um_json *preset = um_json_member(presets, um_preset_names[i]);
+
+        if (um_json_kind_of(preset) == UM_JSON_NULL)
+            continue;
+        if (um_json_kind_of(preset) != UM_JSON_OBJECT)
+            return um_fail(err, UM_E_FORMAT, "presets.%s is %s; expected an object",
+                           um_preset_names[i], um_json_kind_name(um_json_kind_of(preset)));
+        status = get_preset(preset, &out->presets[i], err);
+        if (status != UM_OK)
+            return um_err_prefix(err, status, "presets.%s", um_preset_names[i]);
+    }
+    return status == UM_OK ? UM_OK : um_err_prefix(err, status, "presets");
+}
+
 /* Our own keys; whoever owns the policies checks the algorithm's name and the ranges. */
 static um_status apply_recommended(const um_json *root, um_model_dir *out, um_err *err)
 {
+    static const char *const known[] = {"algorithm",         "block_length", "steps_per_block",
+                                        "max_tokens",        "temperature",  "top_p",
+                                        "order_temperature", "eps",          "presets"};
     const char *algorithm;
-    um_status status = check_keys(root, err);
+    um_status status = check_keys(root, known, UM_COUNT_OF(known), err);
 
     if (status == UM_OK)
         status = get_length(root, "block_length", 1, &out->defaults.block_length, err);
@@ -118,6 +178,8 @@ static um_status apply_recommended(const um_json *root, um_model_dir *out, um_er
         status = get_top_p(root, &out->defaults.top_p, err);
     if (status == UM_OK)
         status = get_order(root, &out->defaults, err);
+    if (status == UM_OK)
+        status = get_presets(root, &out->defaults, err);
     if (status == UM_OK)
         status = um_json_get_string(root, "algorithm", NULL, &algorithm, err);
     if (status != UM_OK || !algorithm)

@@ -362,6 +362,30 @@ static void unmask_json_beats_generation_config_beats_the_family(void)
     um_temp_dir_remove(dir);
 }
 
+static void a_preset_row_may_be_set_key_by_key(void)
+{
+    char dir[UM_TEMP_PATH_BYTES];
+    um_tiny_options options = {0};
+    um_model_report report;
+    um_err err = {0};
+
+    um_temp_dir_make(dir);
+    UM_CHECK_OK(um_tiny_checkpoint_write(dir, &options, &err), err);
+    write_text(dir, "unmask.json",
+               "{\"presets\":{\"fast\":{\"threshold\":0.75,\"steps_per_block\":6},\"max\":null,"
+               "\"balanced\":{\"algorithm\":\"factor\",\"block_length\":16}}}");
+    UM_CHECK_OK(um_model_inspect(dir, &(um_model_dir_options){0}, &report, &err), err);
+    UM_CHECK_OK(report.problem.status, report.problem);
+    UM_CHECK_NEAR(report.defaults.presets[UM_PRESET_FAST].threshold, 0.75, 0);
+    UM_CHECK_INT(report.defaults.presets[UM_PRESET_FAST].steps_per_block, 6);
+    UM_CHECK_STR(report.defaults.presets[UM_PRESET_FAST].algorithm, "");
+    UM_CHECK_STR(report.defaults.presets[UM_PRESET_BALANCED].algorithm, "factor");
+    UM_CHECK_INT(report.defaults.presets[UM_PRESET_BALANCED].block_length, 16);
+    UM_CHECK_INT(report.defaults.presets[UM_PRESET_MAX].steps_per_block, 0);
+    um_model_report_deinit(&report);
+    um_temp_dir_remove(dir);
+}
+
 static void broken_settings_files_are_refused(void)
 {
     static const struct {
@@ -375,6 +399,20 @@ static void broken_settings_files_are_refused(void)
         {"unmask.json", "{\"max_tokens\":\"8\"}", "max_tokens is a string"},
         {"unmask.json", "{\"temperature\":2.5}", "temperature is 2.5; the maximum is 2"},
         {"unmask.json", "{\"algorithm\":1}", "algorithm is an integer"},
+        {"unmask.json", "{\"presets\":[]}", "presets is an array"},
+        {"unmask.json", "{\"presets\":{\"quick\":{}}}",
+         "presets: unknown key \"quick\"; known are recommended, fast, balanced, max"},
+        {"unmask.json", "{\"presets\":{\"fast\":1}}", "presets.fast is an integer"},
+        {"unmask.json", "{\"presets\":{\"fast\":{\"steps\":1}}}",
+         "presets.fast: unknown key \"steps\"; known are algorithm, block_length, "
+         "steps_per_block, threshold"},
+        {"unmask.json", "{\"presets\":{\"fast\":{\"steps_per_block\":0}}}",
+         "presets.fast: steps_per_block is 0; the minimum is 1"},
+        {"unmask.json", "{\"presets\":{\"max\":{\"threshold\":1.5}}}",
+         "presets.max: threshold is 1.5; the maximum is 1"},
+        {"unmask.json",
+         "{\"presets\":{\"fast\":{\"algorithm\":\"a name of more than 31 bytes....\"}}}",
+         "presets.fast: algorithm is 32 bytes long; at most 31"},
         {"unmask.json", "[]", "it is an array"},
         {"unmask.json", "{", "JSON"},
         {"generation_config.json", "{\"max_new_tokens\":0}", "max_new_tokens is 0"},
@@ -488,6 +526,7 @@ static const um_test tests[] = {
     UM_TEST(what_cannot_be_served_is_refused_by_key_and_value),
     UM_TEST(the_family_follows_architectures_alone),
     UM_TEST(unmask_json_beats_generation_config_beats_the_family),
+    UM_TEST(a_preset_row_may_be_set_key_by_key),
     UM_TEST(broken_settings_files_are_refused),
     UM_TEST(a_list_of_end_tokens_is_end_and_turn),
     UM_TEST(known_models_have_their_authors_settings),
