@@ -127,6 +127,7 @@ int32_t um_batcher_plan(um_request *const *running, int32_t count, int32_t rows_
     UM_ASSERT(count > 0);
     served = count_fitting(running, count, rows_per_step);
     um_plan_clear(plan);
+    plan->rule_count = served;
     for (int32_t i = 0; i < served; i++)
         add_request(plan, running[i], facts);
     return served;
