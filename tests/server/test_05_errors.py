@@ -34,7 +34,7 @@ def test_endpoints_of_others_are_told_apart_from_unknown_ones(shared, path):
 
 @pytest.mark.case(79, 87)
 def test_unknown_paths_and_wrong_methods(shared):
-    for path in ("/nope", "/v1", "/v1/chat/completions/", "/"):
+    for path in ("/nope", "/v1", "/v1/chat/completions/", "/index.html"):
         shared.get(path).error(404, "unknown_url")
     for path in (CHAT, TEXT):
         answer = shared.get(path)
