@@ -5,10 +5,11 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "server/api_job.h"
 #include "server/app.h"
 #include "server/stream.h"
 
-#define LARGE_BODY_BYTES ((size_t)1 << 20)
+#define TICKETS_MAX (UM_PROMPTS_MAX * UM_CHOICES_MAX)
 
 /* One choice of a stream, found by its engine id. */
 struct umi_ticket {
@@ -17,22 +18,6 @@ struct umi_ticket {
     size_t choice;
     umi_ticket *next;
 };
-
-/* A request on its way to the engine. The thread pool has few threads, so that few bodies exist as
- * trees at a time, however many connections bring one. */
-typedef struct job {
-    uv_work_t work;
-    um_app *app;
-    um_exchange *exchange; /* NULL: the client left */
-    um_endpoint endpoint;
-    um_buf body;            /* taken from the exchange, which may be gone while the pool reads */
-    size_t body_bytes;      /* of it, to be given back to the transport */
-    um_api_request request; /* without its body once prepared */
-    uint64_t owner;         /* whose turn it is: the key's, or the user's where one is named */
-    um_ids prompts[UM_PROMPTS_MAX]; /* [prompt_count], owned */
-    size_t prompt_count;
-    um_err err; /* of the encoding; status UM_OK: it went well */
-} job;
 
 /* ---- tickets -------------------------------------------------------------------------------- */
 
@@ -79,88 +64,7 @@ static void refuse(um_app *app, um_exchange *exchange, const um_err *err)
     um_stream_refuse(exchange, app->engine, err);
 }
 
-/* ---- reading and encoding (thread pool) ------------------------------------------------------ */
-
-static um_status parse(job *j, um_err *err)
-{
-    const um_app *app = j->app; /* of which only what never changes after READY is read here */
-    um_api_rules rules = {.model_id = app->model_id,
-                          .model_aliases = app->config->model_alias.items,
-                          .model_alias_count = app->config->model_alias.count,
-                          .strict_params = app->config->strict_params,
-                          .vocab = app->served.info->config.vocab,
-                          .mask_token = app->served.engine.canvas.mask_is_text
-                                            ? -1
-                                            : app->served.info->config.mask_token,
-                          .limits = &app->served.limits};
-
-    return um_api_request_parse(j->endpoint, um_buf_view(&j->body), j->body.length, &rules,
-                                &j->request, err);
-}
-
-/* 0: nobody in particular. */
-static uint64_t owner_of(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-
-    if (!*name)
-        return 0;
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
-    return hash;
-}
-
-static um_status encode_prompt(const um_served *served, job *j, size_t index, um_err *err)
-{
-    const um_api_prompt *prompt = &j->request.prompts[index];
-    um_ids *ids = &j->prompts[index];
-
-    if (!prompt->ids)
-        return um_served_encode_text(served, prompt->text, prompt->length, "prompt", ids, err);
-    for (size_t i = 0; i < prompt->id_count; i++)
-        if (!um_ids_push(ids, prompt->ids[i]))
-            return um_fail(err, UM_E_OVERLOADED, "no memory for %zu ids", prompt->id_count);
-    return UM_OK;
-}
-
-static um_chat_end chat_end(const um_api_request *request)
-{
-    if (request->continue_final_message)
-        return UM_CHAT_CONTINUE;
-    return request->no_generation_prompt ? UM_CHAT_CLOSED : UM_CHAT_ANSWER;
-}
-
-/* A tree takes up to fifty times the bytes of its text, and long to free: so not on the HTTP thread,
- * and not left to this thread's heap. */
-static void drop_body(job *j)
-{
-    bool large = j->body.length >= LARGE_BODY_BYTES;
-
-    um_api_request_drop_body(&j->request);
-    um_buf_deinit(&j->body);
-    if (large)
-        um_mem_trim();
-}
-
-static void prepare(uv_work_t *work)
-{
-    job *j = work->data;
-    const um_served *served = &j->app->served;
-    um_status status = parse(j, &j->err);
-
-    if (status == UM_OK && j->endpoint == UM_ENDPOINT_CHAT)
-        status = um_served_encode_chat(served, j->request.messages, j->request.message_count,
-                                       chat_end(&j->request), "messages", &j->prompts[0], &j->err);
-    for (size_t i = 0; i < j->request.prompt_count && status == UM_OK; i++)
-        status = encode_prompt(served, j, i, &j->err);
-    j->prompt_count = j->endpoint == UM_ENDPOINT_CHAT ? 1 : j->request.prompt_count;
-    if (j->request.user)
-        j->owner = owner_of(j->request.user);
-    drop_body(j);
-    j->err.status = status; /* also UM_OK */
-}
-
-/* ---- submitting ----------------------------------------------------------------------------- */
+/* ---- what is asked (thread pool) ------------------------------------------------------------ */
 
 static uint64_t random_seed(void)
 {
@@ -171,30 +75,12 @@ static uint64_t random_seed(void)
     return seed;
 }
 
-static um_status fill_submissions(const job *j, um_submission *submissions, um_err *err)
+static um_status prepare(um_api_job *job, um_err *err)
 {
-    const char *field = um_api_prompt_field(j->endpoint);
-    uint64_t seed = random_seed();
-    um_status status = UM_OK;
-
-    for (size_t i = 0; i < j->prompt_count && status == UM_OK; i++) {
-        const um_ids *ids = &j->prompts[i];
-
-        if (ids->count > INT32_MAX)
-            return um_fail_field(err, UM_E_CONTEXT_LENGTH, field, "`%s` has %zu tokens", field,
-                                 ids->count);
-        submissions[i] = (um_submission){.prompt = ids->data,
-                                         .prompt_tokens = (int32_t)ids->count,
-                                         .stops = j->request.stops,
-                                         .stop_count = j->request.stop_count,
-                                         .owner = j->owner};
-        status = um_params_resolve(
-            &j->request.given, &j->app->served.limits,
-            &(um_params_place){.prompt_tokens = (int32_t)ids->count, .field = field}, seed,
-            &submissions[i].params, err);
-    }
-    return status;
+    return um_api_work_make(&job->app->served, &job->request, random_seed(), &job->work, err);
 }
+
+/* ---- submitting ----------------------------------------------------------------------------- */
 
 /* All tickets or none; they are of no use before um_engine_submit_many gave the ids. */
 static um_status make_tickets(size_t count, umi_ticket **tickets, um_err *err)
@@ -222,46 +108,70 @@ static void file_tickets(um_api *api, umi_ticket **tickets, size_t count, um_str
     }
 }
 
-static um_status submit(job *j, um_err *err)
+static um_stream_options stream_options(um_api_job *job)
 {
-    um_app *app = j->app;
-    um_stream_options options = {.endpoint = j->endpoint,
-                                 .model = app->model_id,
-                                 .fingerprint = app->served.fingerprint,
-                                 .streamed = j->request.stream,
-                                 .early_headers = app->config->early_headers,
-                                 .include_usage = j->request.include_usage,
-                                 .continuous_usage = j->request.continuous_usage,
-                                 .echo_settings = j->request.echo_settings,
-                                 .engine = app->engine,
-                                 .mode = j->request.mode,
-                                 .draft = j->request.draft,
-                                 .tokenizer = app->served.tokenizer,
-                                 .mask_token = app->served.engine.canvas.mask_is_text
-                                                   ? -1
-                                                   : app->served.engine.canvas.mask_token,
-                                 .choices_per_prompt = 1,
-                                 .counts = &app->api.counts.frames};
-    um_submission submissions[UM_PROMPTS_MAX];
-    umi_ticket *tickets[UM_PROMPTS_MAX] = {NULL};
-    uint64_t ids[UM_PROMPTS_MAX];
-    um_stream *stream = NULL;
-    um_status status = fill_submissions(j, submissions, err);
+    um_app *app = job->app;
+    const um_canvas_facts *canvas = &app->served.engine.canvas;
 
+    return (um_stream_options){.endpoint = job->kind->endpoint,
+                               .model = app->model_id,
+                               .fingerprint = app->served.fingerprint,
+                               .streamed = job->request.stream,
+                               .early_headers = app->config->early_headers,
+                               .include_usage = job->request.include_usage,
+                               .continuous_usage = job->request.continuous_usage,
+                               .echo_settings = job->request.echo_settings,
+                               .mode = job->request.mode,
+                               .draft = job->request.draft,
+                               .responses = &job->request.responses,
+                               .tokenizer = app->served.tokenizer,
+                               .mask_token = canvas->mask_is_text ? -1 : canvas->mask_token,
+                               .choices_per_prompt = job->work.count / job->work.prompt_count,
+                               .engine = app->engine,
+                               .counts = &app->api.counts.frames};
+}
+
+/* More than could ever stand in queue and batch together would be refused for ever as "later". */
+static um_status check_room(const um_app *app, size_t count, um_err *err)
+{
+    int64_t room = app->config->max_batch + app->config->max_queue;
+
+    if (count <= (size_t)room)
+        return UM_OK;
+    return um_fail_field(err, UM_E_INT_ABOVE_MAX, "n",
+                         "the request asks for %zu answers; this server holds at most %lld at a "
+                         "time",
+                         count, (long long)room);
+}
+
+static um_status submit(um_api_job *job, um_err *err)
+{
+    um_app *app = job->app;
+    const um_api_work *work = &job->work;
+    um_stream_options options = stream_options(job);
+    umi_ticket *tickets[TICKETS_MAX] = {NULL};
+    uint64_t ids[TICKETS_MAX];
+    um_stream *stream = NULL;
+    um_status status = check_room(app, work->count, err);
+
+    UM_ASSERT(work->count <= TICKETS_MAX);
+    for (size_t i = 0; i < work->count; i++)
+        work->submissions[i].owner = job->owner;
     if (status == UM_OK)
-        status = um_stream_create(&options, submissions, NULL, j->prompt_count, &stream, err);
+        status =
+            um_stream_create(&options, work->submissions, work->frames, work->count, &stream, err);
     if (status == UM_OK)
-        status = make_tickets(j->prompt_count, tickets, err);
+        status = make_tickets(work->count, tickets, err);
     if (status != UM_OK)
         goto done;
-    status = um_engine_submit_many(app->engine, submissions, j->prompt_count, ids, err);
+    status = um_engine_submit_many(app->engine, work->submissions, work->count, ids, err);
     if (status != UM_OK) {
-        for (size_t i = 0; i < j->prompt_count; i++)
+        for (size_t i = 0; i < work->count; i++)
             um_mem_free(tickets[i]);
         goto done;
     }
-    um_stream_attach(stream, j->exchange, ids);
-    file_tickets(&app->api, tickets, j->prompt_count, stream);
+    um_stream_attach(stream, job->exchange, ids);
+    file_tickets(&app->api, tickets, work->count, stream);
     app->api.open++;
     stream = NULL; /* its tickets hold it now */
 done:
@@ -269,80 +179,57 @@ done:
     return status;
 }
 
-/* ---- jobs ----------------------------------------------------------------------------------- */
+/* ---- routes --------------------------------------------------------------------------------- */
 
-/* A job that no thread has begun is not begun any more. */
-static void client_gone(void *context)
+static void finish(um_api_job *job)
 {
-    job *j = context;
-
-    j->exchange = NULL;
-    uv_cancel((uv_req_t *)&j->work);
+    if (job->err.status != UM_OK || submit(job, &job->err) != UM_OK)
+        refuse(job->app, job->exchange, &job->err);
 }
 
-static void job_destroy(job *j)
+static void gone(um_api_job *job)
 {
-    for (size_t i = 0; i < UM_PROMPTS_MAX; i++)
-        um_ids_deinit(&j->prompts[i]);
-    um_api_request_deinit(&j->request);
-    um_buf_deinit(&j->body);
-    if (j->app->http)
-        um_http_body_freed(j->app->http, j->body_bytes);
-    um_mem_free(j);
+    job->app->api.counts.aborted++;
 }
 
-static void prepared(uv_work_t *work, int uv_status)
-{
-    job *j = work->data;
-    um_app *app = j->app;
-
-    (void)uv_status; /* cancelled only where nobody waits for the answer */
-    if (!j->exchange) {
-        app->api.counts.aborted++;
-    } else {
-        um_exchange_set_context(j->exchange, NULL, NULL);
-        if (j->request.ignored.length > 0)
-            um_exchange_header(j->exchange, "x-unmask-ignored", um_buf_view(&j->request.ignored));
-        if (j->err.status != UM_OK || submit(j, &j->err) != UM_OK)
-            refuse(app, j->exchange, &j->err);
+#define ENDPOINT(which)                                                                            \
+    {                                                                                              \
+        .endpoint = (which), .prepare = prepare, .finish = finish, .gone = gone, .refuse = refuse  \
     }
-    job_destroy(j);
-    app->api.open--;
-    um_app_settle(app);
-}
-
-static void begin(um_app *app, um_endpoint endpoint, um_exchange *exchange)
-{
-    job *j = um_mem_zalloc(sizeof(*j));
-    um_err err = {0};
-
-    if (!j) {
-        um_fail(&err, UM_E_OVERLOADED, "no memory for a request");
-        refuse(app, exchange, &err);
-        return;
-    }
-    j->body = um_exchange_take_body(exchange);
-    j->body_bytes = j->body.length;
-    j->owner = owner_of(um_exchange_key_name(exchange));
-    j->app = app;
-    j->exchange = exchange;
-    j->endpoint = endpoint;
-    j->work.data = j;
-    um_exchange_set_context(exchange, j, client_gone);
-    app->api.open++;
-    /* Fails only for a NULL callback. */
-    if (uv_queue_work(&app->loop, &j->work, prepare, prepared) != 0)
-        UM_FATAL("uv_queue_work");
-}
 
 void um_api_chat(void *app, um_exchange *exchange)
 {
-    begin(app, UM_ENDPOINT_CHAT, exchange);
+    static const um_api_job_kind kind = ENDPOINT(UM_ENDPOINT_CHAT);
+
+    um_api_job_begin(app, &kind, exchange);
 }
 
 void um_api_completions(void *app, um_exchange *exchange)
 {
-    begin(app, UM_ENDPOINT_COMPLETIONS, exchange);
+    static const um_api_job_kind kind = ENDPOINT(UM_ENDPOINT_COMPLETIONS);
+
+    um_api_job_begin(app, &kind, exchange);
+}
+
+void um_api_fim(void *app, um_exchange *exchange)
+{
+    static const um_api_job_kind kind = ENDPOINT(UM_ENDPOINT_FIM);
+
+    um_api_job_begin(app, &kind, exchange);
+}
+
+void um_api_edit(void *app, um_exchange *exchange)
+{
+    static const um_api_job_kind kind = ENDPOINT(UM_ENDPOINT_EDIT);
+
+    um_api_job_begin(app, &kind, exchange);
+}
+
+void um_api_responses(void *app, um_exchange *exchange)
+{
+    static const um_api_job_kind kind = ENDPOINT(UM_ENDPOINT_RESPONSES);
+
+    um_api_job_begin(app, &kind, exchange);
 }
 
 /* ---- events --------------------------------------------------------------------------------- */

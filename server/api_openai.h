@@ -1,7 +1,6 @@
 /*
- * POST /v1/chat/completions and /v1/completions: body -> request_json -> tokens (both on the thread
- * pool, since a body may be long) -> parameters -> engine -> stream.c. Every refusal happens before
- * a 200.
+ * The endpoints that generate: body -> request_json -> api_submit (both on the thread pool, since a
+ * body may be long) -> engine -> stream.c. Every refusal happens before a 200.
  *
  * HTTP thread only, but for what is said above.
  */
@@ -33,7 +32,7 @@ typedef struct um_api_counts {
 typedef struct umi_ticket umi_ticket;
 #define UM_API_BUCKETS 256
 
-/* State of the two endpoints; zero-initialise. */
+/* State of these endpoints; zero-initialise. */
 typedef struct um_api {
     size_t open;                         /* requests being read or answered */
     umi_ticket *tickets[UM_API_BUCKETS]; /* choices of all streams by engine id, chained */
@@ -43,6 +42,9 @@ typedef struct um_api {
 /* Route handlers; context is the um_app. */
 void um_api_chat(void *app, um_exchange *exchange);
 void um_api_completions(void *app, um_exchange *exchange);
+void um_api_fim(void *app, um_exchange *exchange);
+void um_api_edit(void *app, um_exchange *exchange);
+void um_api_responses(void *app, um_exchange *exchange);
 
 /* Takes everything that the engine has to tell. */
 void um_api_pump(um_app *app);

@@ -283,6 +283,15 @@ um_status um_served_encode_text(const um_served *served, const char *text, size_
     return check_prompt(served, status, ids, field, err);
 }
 
+um_status um_served_encode_more(const um_served *served, const char *text, size_t length,
+                                const char *field, um_ids *ids, um_err *err)
+{
+    return check_prompt(served,
+                        um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_CONTINUE,
+                                            (size_t)served->limits.context_max, ids, err),
+                        ids, field, err);
+}
+
 um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
                                   size_t length, um_ids *ids, um_err *err)
 {

@@ -43,6 +43,10 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
                                 um_chat_end end, const char *field, um_ids *ids, um_err *err);
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);
+/* A text that others precede: nothing is put in front of it or behind it. Appends to `ids`, at most
+ * context ids in all. */
+um_status um_served_encode_more(const um_served *served, const char *text, size_t length,
+                                const char *field, um_ids *ids, um_err *err);
 /* One prompt of the command line: a user's message, or with `raw` (and for models without chat) the
  * text itself. */
 um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
