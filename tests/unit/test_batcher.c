@@ -18,7 +18,7 @@ typedef struct fixture {
 
 static void open_fixture(fixture *f)
 {
-    const um_plan_limits limits = {.rows_max = 64, .sequences_max = 8};
+    const um_plan_limits limits = {.rows_max = 64, .sequences_max = 8, .edits_max = 64};
     um_err err = {0};
 
     *f = (fixture){.tokenizer = um_byte_tokenizer_open()};
@@ -49,15 +49,25 @@ static um_params make_params(int32_t tokens)
     };
 }
 
+static um_request *add_submission(fixture *f, const um_submission *submission)
+{
+    static const int32_t ends[] = {UM_BYTE_END, UM_BYTE_TURN};
+    um_request_facts request_facts = {.tokenizer = f->tokenizer,
+                                      .canvas = {.mask_token = MASK},
+                                      .end_tokens = ends,
+                                      .end_token_count = 2};
+    um_err err = {0};
+
+    UM_CHECK_OK(um_request_create(submission, &request_facts, &f->requests[f->count], &err), err);
+    return f->requests[f->count++];
+}
+
 static um_request *add_request(fixture *f, const int32_t *prompt, int32_t prompt_tokens,
                                um_params params)
 {
     um_submission submission = {.prompt = prompt, .prompt_tokens = prompt_tokens, .params = params};
-    um_request_facts request_facts = {.tokenizer = f->tokenizer, .canvas = {.mask_token = MASK}};
-    um_err err = {0};
 
-    UM_CHECK_OK(um_request_create(&submission, &request_facts, &f->requests[f->count], &err), err);
-    return f->requests[f->count++];
+    return add_submission(f, &submission);
 }
 
 static void check_ints(const char *what, const int32_t *actual, const int32_t *expected,
@@ -233,6 +243,134 @@ static void the_noise_counter_is_the_requests_own(void)
     UM_CHECK_INT(rule.confidence, UM_CONFIDENCE_PROBABILITY);
 }
 
+static void rules_without_edits_have_none(void)
+{
+    fixture f;
+
+    open_fixture(&f);
+    add_request(&f, (int32_t[]){1, 2}, 2, make_params(2));
+    add_request(&f, NULL, 0, make_params(3));
+    um_batcher_plan(f.requests, 2, 64, &facts, f.plan);
+    UM_CHECK_INT(f.plan->rule_count, 2);
+    UM_CHECK_INT(f.plan->edit_count, 0);
+    UM_CHECK_INT(f.plan->alternative_count, 0);
+    UM_CHECK_INT(f.plan->score_rules[0].edit_count + f.plan->score_rules[1].edit_count, 0);
+    close_fixture(&f);
+}
+
+/* Does the row's rule change this token's logit by exactly this? */
+static bool row_has_edit(const um_plan *plan, int32_t row, int32_t token, float bias,
+                         float repetition)
+{
+    const um_score_rule *rule = &plan->score_rules[plan->score_rows[row].rule];
+    const um_logit_edit *edits = plan->edits + rule->first_edit;
+
+    for (int32_t i = 0; i < rule->edit_count; i++)
+        if (edits[i].token == token)
+            return edits[i].bias == bias && edits[i].repetition == repetition;
+    return false;
+}
+
+static int32_t row_edits(const um_plan *plan, int32_t row)
+{
+    return plan->score_rules[plan->score_rows[row].rule].edit_count;
+}
+
+static void early_rows_have_a_rule_of_their_own(void)
+{
+    const um_logit_edit bias = {.token = UM_BYTE_END, .bias = 3, .repetition = 1};
+    um_submission submission = {.prompt = (int32_t[]){MASK, 2},
+                                .prompt_tokens = 2,
+                                .params = make_params(4),
+                                .stop_tokens = (int32_t[]){'s'},
+                                .stop_token_count = 1,
+                                .biases = &bias,
+                                .bias_count = 1};
+    um_params guided = make_params(2);
+    um_plan *plan;
+    fixture f;
+
+    open_fixture(&f);
+    plan = f.plan;
+    submission.params.min_tokens = 2;
+    add_request(&f, NULL, 0, make_params(1));
+    add_submission(&f, &submission);
+    guided.cfg_scale = 1.0f;
+    add_request(&f, NULL, 0, guided);
+    add_submission(&f, &submission);
+    UM_CHECK_INT(um_batcher_plan(f.requests, 4, 64, &facts, plan), 4);
+    UM_CHECK_INT(plan->rule_count, 6);
+    UM_CHECK_INT(plan->request_count, 4);
+    UM_CHECK_INT(plan->score_count, 1 + 5 + 2 + 5);
+    for (int32_t first = 1; first <= 8; first += 7) {
+        int32_t request = first == 1 ? 1 : 3;
+
+        UM_CHECK_INT(plan->score_rows[first].position,
+                     0); /* the prompt's mask: not of the canvas */
+        UM_CHECK_INT(plan->score_rows[first].rule, request);
+        for (int32_t row = first + 1; row <= first + 2; row++) { /* canvas positions 0 and 1 */
+            UM_CHECK_INT(plan->score_rows[row].rule, first == 1 ? 4 : 5);
+            UM_CHECK_INT(row_edits(plan, row), 3);
+            UM_CHECK(row_has_edit(plan, row, UM_BYTE_END, -INFINITY, 1));
+            UM_CHECK(row_has_edit(plan, row, UM_BYTE_TURN, -INFINITY, 1));
+            UM_CHECK(row_has_edit(plan, row, 's', -INFINITY, 1));
+        }
+        for (int32_t row = first + 3; row <= first + 4; row++) {
+            UM_CHECK_INT(plan->score_rows[row].rule, request);
+            UM_CHECK_INT(row_edits(plan, row), 1);
+            UM_CHECK(row_has_edit(plan, row, UM_BYTE_END, 3, 1));
+        }
+        UM_CHECK_INT(plan->score_rules[plan->score_rows[first + 1].rule].seed, 11);
+    }
+    UM_CHECK_INT(plan->score_rules[0].edit_count + plan->score_rules[2].edit_count, 0);
+    close_fixture(&f);
+}
+
+static void penalties_count_what_is_filled_in_now(void)
+{
+    um_params params = make_params(4);
+    um_request *request;
+    um_plan *plan;
+    fixture f;
+
+    open_fixture(&f);
+    plan = f.plan;
+    params.frequency_penalty = 0.5f;
+    params.presence_penalty = 0.25f;
+    params.repetition_penalty = 2.0f;
+    request = add_request(&f, (int32_t[]){'p', 'q'}, 2, params);
+    um_batcher_plan(f.requests, 1, 64, &facts, plan);
+    UM_CHECK_INT(row_edits(plan, 0), 2);
+    UM_CHECK(row_has_edit(plan, 0, 'p', 0, 2) && row_has_edit(plan, 0, 'q', 0, 2));
+    um_canvas_apply(&request->canvas,
+                    (um_commit[]){{.position = 2, .token = 'q'}, {.position = 4, .token = 'q'}}, 2);
+    um_batcher_plan(f.requests, 1, 64, &facts, plan);
+    UM_CHECK_INT(row_edits(plan, 0), 2);
+    UM_CHECK(row_has_edit(plan, 0, 'p', 0, 2));
+    UM_CHECK(row_has_edit(plan, 0, 'q', -1.25f, 2));
+    UM_CHECK_INT(plan->rule_count, 1);
+    close_fixture(&f);
+}
+
+static void rows_have_the_most_alternatives_that_anybody_wants(void)
+{
+    um_submission guessing = {.params = make_params(2), .want_draft = true, .want_guess = true};
+    um_params params = make_params(2);
+    fixture f;
+
+    open_fixture(&f);
+    add_submission(&f, &guessing);
+    um_batcher_plan(f.requests, 1, 64, &facts, f.plan);
+    UM_CHECK_INT(f.plan->alternative_count, 1);
+    params.logprobs = 6;
+    add_request(&f, NULL, 0, params);
+    params.logprobs = 3;
+    add_request(&f, NULL, 0, params);
+    um_batcher_plan(f.requests, 3, 64, &facts, f.plan);
+    UM_CHECK_INT(f.plan->alternative_count, 6);
+    close_fixture(&f);
+}
+
 static um_status create_both(void)
 {
     const um_plan_limits limits = {.rows_max = 8, .sequences_max = 2};
@@ -274,6 +412,10 @@ static const um_test tests[] = {
     UM_TEST(eos_rules_say_which_ids_are_banned_or_uncounted),
     UM_TEST(with_quirks_a_temperature_leaves_only_the_turn_token_uncounted),
     UM_TEST(the_noise_counter_is_the_requests_own),
+    UM_TEST(rules_without_edits_have_none),
+    UM_TEST(early_rows_have_a_rule_of_their_own),
+    UM_TEST(penalties_count_what_is_filled_in_now),
+    UM_TEST(rows_have_the_most_alternatives_that_anybody_wants),
     UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)

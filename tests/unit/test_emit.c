@@ -8,12 +8,21 @@
 
 #define TOKENS_MAX 64
 
+/* What a case asks for beyond its text. */
+typedef struct emit_extras {
+    int32_t stop_tokens[2];
+    int32_t stop_token_count;
+    bool keep_special;
+    const int32_t *places; /* [tokens] expected; NULL: not wanted */
+} emit_extras;
+
 typedef struct emit_case {
     const char *stops[UM_STOP_STRINGS_MAX]; /* NULL behind the last */
     int32_t budget;
     const char *text;
     um_finish finish;
     int32_t tokens; /* completion_tokens */
+    emit_extras extras;
 } emit_case;
 
 static const int32_t ends[] = {UM_BYTE_END, UM_BYTE_TURN};
@@ -42,6 +51,10 @@ static void run_pieces(const um_tokenizer *tokenizer, const int32_t *ids, int32_
         .end_tokens = ends,
         .end_token_count = 2,
         .mask_token = UM_BYTE_MASK,
+        .stop_tokens = expected->extras.stop_tokens,
+        .stop_token_count = expected->extras.stop_token_count,
+        .keep_special = expected->extras.keep_special,
+        .want_places = expected->extras.places != NULL,
         .budget = expected->budget,
     };
     um_buf text = {0};
@@ -62,6 +75,9 @@ static void run_pieces(const um_tokenizer *tokenizer, const int32_t *ids, int32_
     UM_CHECK_STR(um_buf_view(&text), expected->text);
     UM_CHECK_INT(emit.finish, expected->finish);
     UM_CHECK_INT(emit.tokens, expected->tokens);
+    UM_CHECK((emit.places != NULL) == options.want_places);
+    for (int32_t i = 0; emit.places && i < emit.tokens; i++)
+        UM_CHECK_INT(emit.places[i], expected->extras.places[i]);
     um_buf_deinit(&text);
     um_emit_deinit(&emit);
 }
@@ -112,6 +128,54 @@ static void special_tokens_and_masks_are_never_text(void)
 {
     expect_ids((int32_t[]){'a', UM_BYTE_OTHER, UM_BYTE_MASK, 'b'}, 4,
                (emit_case){.budget = 4, .text = "ab", UM_FINISH_LENGTH, 2});
+}
+
+static void a_requests_own_stop_tokens_end_its_text(void)
+{
+    const emit_extras extras = {.stop_tokens = {'b', UM_BYTE_OTHER}, .stop_token_count = 2};
+
+    expect_ids((int32_t[]){'a', UM_BYTE_TH, 'b', 'c'}, 4,
+               (emit_case){.budget = 4, .text = "ath", UM_FINISH_STOP, 2, extras});
+    expect_ids((int32_t[]){'a', UM_BYTE_OTHER, 'c', 'b'}, 4,
+               (emit_case){.budget = 4, .text = "a", UM_FINISH_STOP, 1, extras});
+    expect_ids((int32_t[]){'a', UM_BYTE_TURN, 'b', 'c'}, 4,
+               (emit_case){.budget = 4, .text = "a", UM_FINISH_STOP, 1, extras});
+}
+
+static void special_tokens_that_are_wanted_are_text_but_masks_and_ends(void)
+{
+    const emit_extras extras = {
+        .stop_tokens = {UM_BYTE_OTHER}, .stop_token_count = 0, .keep_special = true};
+    emit_extras stopped = extras;
+    um_tokenizer *tokenizer = um_byte_tokenizer_open();
+    size_t length;
+    char text[64];
+    const uint8_t *other = um_tokenizer_bytes(tokenizer, UM_BYTE_OTHER, &length);
+
+    snprintf(text, sizeof(text), "a%.*sb", (int)length, (const char *)other);
+    UM_CHECK(length > 0);
+    expect_ids((int32_t[]){'a', UM_BYTE_OTHER, UM_BYTE_MASK, 'b', UM_BYTE_END, 'c'}, 6,
+               (emit_case){.budget = 6, .text = text, UM_FINISH_STOP, 3, extras});
+    stopped.stop_token_count = 1;
+    expect_ids((int32_t[]){'a', UM_BYTE_OTHER, 'b'}, 3,
+               (emit_case){.budget = 3, .text = "a", UM_FINISH_STOP, 1, stopped});
+    um_tokenizer_close(tokenizer);
+}
+
+static void the_places_of_visible_tokens_are_known(void)
+{
+    const int32_t places[] = {0, 3, 4};
+
+    expect_ids((int32_t[]){'a', UM_BYTE_OTHER, UM_BYTE_MASK, 'b', UM_BYTE_TH, UM_BYTE_END, 'c'}, 7,
+               (emit_case){.budget = 7, .text = "abth", UM_FINISH_STOP, 3, {.places = places}});
+    /* those behind a stop string's beginning count, as in completion_tokens */
+    expect_ids((int32_t[]){UM_BYTE_OTHER, 'a', 'x', 'y', 'b'}, 5,
+               (emit_case){.stops = {"xy"},
+                           .budget = 5,
+                           .text = "a",
+                           UM_FINISH_STOP,
+                           3,
+                           {.places = (const int32_t[]){1, 2, 3}}});
 }
 
 static void characters_are_never_split(void)
@@ -189,7 +253,7 @@ static void a_stop_string_ends_the_answer_before_its_end_token(void)
 static void running_out_of_memory_is_an_error_without_leaks(void)
 {
     um_tokenizer *tokenizer = um_byte_tokenizer_open();
-    um_emit_options options = {.tokenizer = tokenizer, .budget = 3};
+    um_emit_options options = {.tokenizer = tokenizer, .budget = 3, .want_places = true};
     um_status status = UM_E_NOMEM;
     um_emit emit;
     int failures = 0;
@@ -203,7 +267,7 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
         }
     }
     um_mem_fail_after(0);
-    UM_CHECK_INT(failures, 2);
+    UM_CHECK_INT(failures, 3);
     um_emit_deinit(&emit);
     um_tokenizer_close(tokenizer);
 }
@@ -213,6 +277,9 @@ static const um_test tests[] = {
     UM_TEST(text_ends_at_the_first_end_token),
     UM_TEST(an_end_token_behind_the_budget_does_not_count),
     UM_TEST(special_tokens_and_masks_are_never_text),
+    UM_TEST(a_requests_own_stop_tokens_end_its_text),
+    UM_TEST(special_tokens_that_are_wanted_are_text_but_masks_and_ends),
+    UM_TEST(the_places_of_visible_tokens_are_known),
     UM_TEST(characters_are_never_split),
     UM_TEST(invalid_utf8_becomes_replacement_characters),
     UM_TEST(text_is_cut_before_a_stop_string),
