@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "server/api_metrics.h"
+#include "server/api_playground.h"
 #include "server/api_status.h"
 #include "server/keys.h"
 
@@ -23,7 +24,9 @@
 #define FLUSH_TICK_MS 10
 #define FLUSH_TICKS_MAX 200
 
+/* The first is the playground's, left out by --no-playground. */
 static const um_route routes[] = {
+    {"GET", "/", "/", UM_ROUTE_OPEN, um_api_playground},
     {"POST", "/v1/chat/completions", "/v1/chat/completions", UM_ROUTE_GENERATES, um_api_chat},
     {"POST", "/v1/completions", "/v1/completions", UM_ROUTE_GENERATES, um_api_completions},
     {"GET", "/v1/models", "/v1/models", 0, um_api_models},
@@ -357,7 +360,7 @@ static um_status open_http(um_app *app, um_err *err)
     um_http_options options = {
         .host = config->host,
         .port = (uint16_t)config->port,
-        .routes = routes,
+        .routes = config->playground ? routes : routes + 1,
         .context = app,
         .gate = um_app_gate,
         .body_bytes_max = (size_t)config->max_body,

@@ -292,6 +292,7 @@ static void add_canvas(um_plan *plan, const um_model_config *config, int32_t row
 
     plan->score_rules[request] =
         (um_score_rule){.top_p = 1.0f, .banned = {config->mask_token, -1}, .uncounted = {-1, -1}};
+    plan->rule_count++;
     plan->select_rules[request] = (um_select_rule){.first = plan->score_count,
                                                    .rows = masked,
                                                    .kind = UM_SELECT_COUNT,

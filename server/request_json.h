@@ -20,7 +20,6 @@
 
 #define UM_CHOICES_MAX 8 /* --max-n's own maximum */
 #define UM_TEMPLATE_PARTS_MAX 64
-#define UM_BIASES_MAX 1024
 
 /* Bits, so that a row of a table can be of several. */
 typedef enum um_endpoint {

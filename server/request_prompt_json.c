@@ -172,13 +172,11 @@ static um_status read_message(json_t *message, const char *label, um_message *ou
     return status;
 }
 
-um_status umi_read_messages(um_api_request *request, const um_api_rules *rules, json_t *value,
-                            const char *label, um_err *err)
+um_status umi_read_messages(umi_reading *reading, um_json *value, const char *label, um_err *err)
 {
     size_t count = json_array_size(value);
     um_status status = UM_OK;
 
-    (void)rules;
     if (!json_is_array(value))
         return umi_wrong_type(value, label, "an array of messages", err);
     if (count == 0)
@@ -186,15 +184,15 @@ um_status umi_read_messages(um_api_request *request, const um_api_rules *rules, 
     if (count > MESSAGES_MAX)
         return um_fail_field(err, UM_E_ARRAY_ABOVE_MAX, label,
                              "`%s` has %zu entries; the maximum is %d", label, count, MESSAGES_MAX);
-    request->messages = um_mem_calloc(count, sizeof(*request->messages));
-    if (!request->messages)
+    reading->request->messages = um_mem_calloc(count, sizeof(*reading->request->messages));
+    if (!reading->request->messages)
         return um_fail_field(err, UM_E_OVERLOADED, label, "no memory for %zu messages", count);
-    request->message_count = count;
+    reading->request->message_count = count;
     for (size_t i = 0; i < count && status == UM_OK; i++) {
         umi_label message_label = umi_labelled("%s[%zu]", label, i);
 
-        status =
-            read_message(json_array_get(value, i), message_label.text, &request->messages[i], err);
+        status = read_message(json_array_get(value, i), message_label.text,
+                              &reading->request->messages[i], err);
     }
     return status;
 }
@@ -247,8 +245,8 @@ static void read_text(const json_t *value, um_api_prompt *out)
 }
 
 /* Array of strings or of arrays of ids: the first entry decides, the others must be alike. */
-static um_status read_list(um_api_request *request, const um_api_rules *rules, const json_t *value,
-                           const char *label, um_err *err)
+static um_status read_list(umi_reading *reading, const json_t *value, const char *label,
+                           um_err *err)
 {
     size_t count = json_array_size(value);
     bool texts = json_is_string(json_array_get(value, 0));
@@ -267,30 +265,30 @@ static um_status read_list(um_api_request *request, const um_api_rules *rules, c
                 element, field.text,
                 texts ? "a string like the others" : "an array of token ids like the others", err);
         if (texts)
-            read_text(element, &request->prompts[i]);
+            read_text(element, &reading->request->prompts[i]);
         else
-            status = read_ids(element, rules, field.text, &request->prompts[i], err);
-        request->prompt_count = i + 1;
+            status =
+                read_ids(element, reading->rules, field.text, &reading->request->prompts[i], err);
+        reading->request->prompt_count = i + 1;
     }
     return status;
 }
 
-um_status umi_read_prompt(um_api_request *request, const um_api_rules *rules, json_t *value,
-                          const char *label, um_err *err)
+um_status umi_read_prompt(umi_reading *reading, um_json *value, const char *label, um_err *err)
 {
     const json_t *first = json_array_get(value, 0);
 
     if (json_is_array(value) && !first)
         return um_fail_field(err, UM_E_EMPTY_ARRAY, label, "`%s` is empty", label);
     if (json_is_string(first) || json_is_array(first))
-        return read_list(request, rules, value, label, err);
-    request->prompt_count = 1;
+        return read_list(reading, value, label, err);
+    reading->request->prompt_count = 1;
     if (json_is_string(value)) {
-        read_text(value, &request->prompts[0]);
+        read_text(value, &reading->request->prompts[0]);
         return UM_OK;
     }
     if (json_is_integer(first))
-        return read_ids(value, rules, label, &request->prompts[0], err);
+        return read_ids(value, reading->rules, label, &reading->request->prompts[0], err);
     return umi_wrong_type(value, label,
                           "a string, an array of strings, an array of token ids or an array of "
                           "arrays of token ids",

@@ -82,6 +82,46 @@ static um_score_rule score_rule(const um_request *request, const um_batch_facts 
     return rule;
 }
 
+/* Canvas positions in which the answer must not end. */
+static bool is_early(const um_request *request, int32_t position)
+{
+    int32_t from_begin = position - request->canvas.prompt_tokens;
+
+    return from_begin >= 0 && from_begin < request->params.min_tokens;
+}
+
+/* Gives the rows from `first` on their rules and the rules their edits. */
+static void add_rules(um_plan *plan, const um_request *request, int32_t index, int32_t first,
+                      const um_batch_facts *facts)
+{
+    um_score_rule *general = &plan->score_rules[index];
+    um_edits_runs runs;
+    bool early = false;
+
+    *general = score_rule(request, facts);
+    if (!request->edits)
+        return;
+    for (int32_t i = first; i < plan->score_count; i++) {
+        if (!is_early(request, plan->score_rows[i].position))
+            continue;
+        plan->score_rows[i].rule = plan->rule_count;
+        early = true;
+    }
+    runs = um_edits_write(request->edits, &request->canvas, early, plan->edits + plan->edit_count);
+    general->first_edit = plan->edit_count + runs.general_first;
+    general->edit_count = runs.general_count;
+    if (early) {
+        um_score_rule *second = &plan->score_rules[plan->rule_count++];
+
+        UM_ASSERT(plan->rule_count <= plan->limits.sequences_max);
+        *second = *general;
+        second->first_edit = plan->edit_count;
+        second->edit_count = runs.early_count;
+    }
+    plan->edit_count += runs.count;
+    UM_ASSERT(plan->edit_count <= plan->limits.edits_max);
+}
+
 static void add_request(um_plan *plan, const um_request *request, const um_batch_facts *facts)
 {
     const um_canvas *canvas = &request->canvas;
@@ -109,7 +149,9 @@ static void add_request(um_plan *plan, const um_request *request, const um_batch
         plan->conditional[first + i] = conditional + i; /* last: overwrites the candidate */
     }
     plan->score_count += count;
-    plan->score_rules[index] = score_rule(request, facts);
+    if (request->alternatives > plan->alternative_count)
+        plan->alternative_count = request->alternatives;
+    add_rules(plan, request, index, first, facts);
     *select = (um_select_rule){.seed = request->params.seed,
                                .step = (uint32_t)canvas->step,
                                .choice = request->params.choice,
@@ -127,6 +169,7 @@ int32_t um_batcher_plan(um_request *const *running, int32_t count, int32_t rows_
     UM_ASSERT(count > 0);
     served = count_fitting(running, count, rows_per_step);
     um_plan_clear(plan);
+    plan->rule_count = served; /* the general ones; others follow */
     for (int32_t i = 0; i < served; i++)
         add_request(plan, running[i], facts);
     return served;

@@ -25,7 +25,10 @@ um_status um_emit_init(um_emit *emit, const um_emit_options *options, um_err *er
     *emit = (um_emit){.options = *options};
     um_buf_reserve(&emit->bytes, bytes);
     um_buf_reserve(&emit->held, UM_STOP_STRING_BYTES_MAX + bytes * LOSSY_GROWTH);
-    if (um_buf_failed(&emit->bytes) || um_buf_failed(&emit->held)) {
+    if (options->want_places)
+        emit->places = um_mem_calloc((size_t)options->budget, sizeof(*emit->places));
+    if (um_buf_failed(&emit->bytes) || um_buf_failed(&emit->held) ||
+        (options->want_places && !emit->places)) {
         um_emit_deinit(emit);
         return um_fail(err, UM_E_NOMEM, "emit: no memory for text");
     }
@@ -36,14 +39,22 @@ void um_emit_deinit(um_emit *emit)
 {
     um_buf_deinit(&emit->bytes);
     um_buf_deinit(&emit->held);
+    um_mem_free(emit->places);
+    emit->places = NULL;
 }
 
-static bool is_end_token(const um_emit_options *options, int32_t token)
+static bool is_among(const int32_t *tokens, int32_t count, int32_t token)
 {
-    for (int32_t i = 0; i < options->end_token_count; i++)
-        if (options->end_tokens[i] == token)
+    for (int32_t i = 0; i < count; i++)
+        if (tokens[i] == token)
             return true;
     return false;
+}
+
+static bool ends_answer(const um_emit_options *options, int32_t token)
+{
+    return is_among(options->end_tokens, options->end_token_count, token) ||
+           is_among(options->stop_tokens, options->stop_token_count, token);
 }
 
 /* Where the first stop string in the held text begins; its length when there is none. */
@@ -107,14 +118,22 @@ static void scan(um_emit *emit, bool last, um_buf *out)
     }
 }
 
+static bool is_visible(const um_emit_options *options, int32_t token)
+{
+    return token != options->mask_token &&
+           (options->keep_special || !um_tokenizer_is_special(options->tokenizer, token));
+}
+
+/* The token at the position that was looked at last. */
 static void feed(um_emit *emit, int32_t token)
 {
     size_t length, complete;
     const uint8_t *bytes;
 
-    if (token == emit->options.mask_token ||
-        um_tokenizer_is_special(emit->options.tokenizer, token))
+    if (!is_visible(&emit->options, token))
         return;
+    if (emit->places)
+        emit->places[emit->tokens] = emit->consumed - 1;
     bytes = um_tokenizer_bytes(emit->options.tokenizer, token, &length);
     um_buf_append(&emit->bytes, bytes, length);
     complete = um_utf8_complete_prefix(um_buf_view(&emit->bytes), emit->bytes.length);
@@ -137,7 +156,7 @@ void um_emit_advance(um_emit *emit, const int32_t *generated, int32_t settled, u
     while (emit->finish == UM_FINISH_NONE && emit->consumed < settled) {
         int32_t token = generated[emit->consumed++];
 
-        if (is_end_token(&emit->options, token)) {
+        if (ends_answer(&emit->options, token)) {
             finish(emit, UM_FINISH_STOP, out);
             break;
         }

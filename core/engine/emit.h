@@ -1,7 +1,8 @@
 /*
  * Settled prefix -> text. Looks at a request's generated positions as they settle and appends the
- * text that can no longer change: up to the first end token, without special tokens, holding back
- * an unfinished UTF-8 sequence and the longest tail that could begin a stop string.
+ * text that can no longer change: up to the first end token, without special tokens (unless they are
+ * wanted), holding back an unfinished UTF-8 sequence and the longest tail that could begin a stop
+ * string.
  *
  * The text is a function of the tokens alone: decode the visible tokens before the end (end token
  * or budget), replace invalid UTF-8 by U+FFFD, cut before the earliest stop string. The
@@ -21,14 +22,19 @@ typedef struct um_emit_options {
     int32_t stop_count;
     const int32_t *end_tokens; /* [end_token_count] borrowed: ids that end the answer */
     int32_t end_token_count;
+    const int32_t *stop_tokens; /* [stop_token_count] borrowed: the request's own */
+    int32_t stop_token_count;
     int32_t mask_token; /* never text, also where it survived to the end; -1: it is text */
     int32_t budget;     /* positions that make the answer, at most */
+    bool keep_special;  /* special tokens other than MASK and those that end the answer are text */
+    bool want_places;   /* um_emit.places is kept */
 } um_emit_options;
 
 typedef struct um_emit {
     um_emit_options options;
     int32_t consumed; /* positions looked at */
     int32_t tokens;   /* visible tokens so far: usage.completion_tokens */
+    int32_t *places;  /* [tokens <= budget] their positions; owned, NULL unless wanted */
     um_buf bytes;     /* unfinished UTF-8 sequence; reserved at init, owned */
     um_buf held;      /* text that could begin a stop string; reserved at init, owned */
     um_finish finish; /* != NONE: the text is complete */

@@ -53,7 +53,8 @@ struct um_engine {
     int32_t running_count;
     um_plan *plan;
     um_step_result *result;
-    um_buf text; /* released in this step by one request */
+    um_buf text;        /* released in this step by one request */
+    um_journal journal; /* what this step changed of one request */
     bool stopping;
     bool thread_started;
     pthread_t thread;
@@ -76,10 +77,14 @@ um_plan_limits um_engine_plan_limits(const um_engine_options *options)
     /* one request takes part whatever its size: a whole context, twice with guidance */
     int32_t alone = 2 * options->context_max;
     int32_t rows = options->rows_per_step > alone ? options->rows_per_step : alone;
+    int64_t edits;
 
     UM_ASSERT(options->context_max > 0 && options->context_max <= INT32_MAX / 2);
     UM_ASSERT(options->batch_max > 0 && options->batch_max <= INT32_MAX / 2);
-    return (um_plan_limits){.rows_max = rows, .sequences_max = 2 * options->batch_max};
+    edits = um_edits_max(rows, options->batch_max);
+    UM_ASSERT(edits <= INT32_MAX);
+    return (um_plan_limits){
+        .rows_max = rows, .sequences_max = 2 * options->batch_max, .edits_max = (int32_t)edits};
 }
 
 static um_status reserve(um_engine *engine, um_err *err)
@@ -94,6 +99,8 @@ static um_status reserve(um_engine *engine, um_err *err)
         status = um_plan_create(&limits, &engine->plan, err);
     if (status == UM_OK)
         status = um_step_result_create(&limits, &engine->result, err);
+    if (status == UM_OK)
+        status = um_journal_init(&engine->journal, options->context_max, err);
     if (status != UM_OK)
         return status;
     engine->live = um_mem_calloc((size_t)engine->live_max, sizeof(*engine->live));
@@ -106,6 +113,7 @@ static um_status reserve(um_engine *engine, um_err *err)
 
 static void release(um_engine *engine)
 {
+    um_journal_deinit(&engine->journal);
     um_buf_deinit(&engine->text);
     um_mem_free(engine->running);
     um_mem_free(engine->live);
@@ -381,9 +389,10 @@ static void leave(um_engine *engine, um_request *request, um_status status)
     pthread_mutex_unlock(&engine->lock);
 }
 
-static um_post make_post(const um_request *request, const um_buf *text)
+/* `text` and `journal`: of the step that the post tells of; NULL: there was none. */
+static um_post make_post(um_request *request, const um_buf *text, const um_journal *journal)
 {
-    return (um_post){
+    um_post post = {
         .id = request->id,
         .started = request->canvas.step > 0,
         .usage = um_request_usage(request),
@@ -392,14 +401,28 @@ static um_post make_post(const um_request *request, const um_buf *text)
         .confidences = request->canvas.confidences + request->canvas.prompt_tokens,
         .finish = request->emit.finish,
     };
+
+    if (request->logprobs) {
+        post.logprobs = request->logprobs;
+        post.logprob_places = request->emit.places + request->rows_told;
+        post.logprob_rows = request->emit.tokens - request->rows_told;
+        request->rows_told = request->emit.tokens;
+    }
+    if (journal) {
+        post.step = &journal->step;
+        post.changes = journal->changes;
+        post.guesses = journal->guesses;
+        post.guess_count = journal->guess_count;
+    }
+    return post;
 }
 
 /* The request's end: `error` NULL is success. Frees it. It leaves the table first, so that whoever
  * sees its done event finds its place free. */
 static void end_request(um_engine *engine, um_request *request, const um_buf *text,
-                        const um_err *error)
+                        const um_journal *journal, const um_err *error)
 {
-    um_post post = make_post(request, text);
+    um_post post = make_post(request, text, journal);
     um_outbox *outbox = request->outbox;
 
     UM_ASSERT(error || request->emit.finish != UM_FINISH_NONE);
@@ -434,7 +457,7 @@ static void end_early(um_engine *engine, um_request *request)
                 um_status_text(request->verdict));
         break;
     }
-    end_request(engine, request, NULL, &error);
+    end_request(engine, request, NULL, NULL, &error);
 }
 
 /* ---- a turn ---------------------------------------------------------------------------------- */
@@ -546,30 +569,49 @@ static void count_progress(um_stats *stats, um_request *request, int32_t tokens_
     request->last_text_ns = now;
 }
 
+/* What the step has for participant `index`. */
+static um_outcome outcome_of(const um_engine *engine, int32_t index)
+{
+    const um_plan *plan = engine->plan;
+    const um_select_rule *rule = &plan->select_rules[index];
+    um_outcome outcome = {
+        .commits = engine->result->commits + rule->first,
+        .commit_count = engine->result->counts[index],
+        .rows = plan->score_rows + rule->first,
+        .row_count = rule->rows,
+        .alternative_count = plan->alternative_count,
+    };
+
+    if (plan->alternative_count > 0)
+        outcome.alternatives = um_step_result_alternatives(engine->result, plan, rule->first);
+    return outcome;
+}
+
 /* Gives participant `index` its commits. True when that was its last step. */
 static bool advance(um_engine *engine, int32_t index, uint64_t began, uint64_t now)
 {
     um_request *request = engine->running[index];
-    const um_commit *commits = engine->result->commits + engine->plan->select_rules[index].first;
-    int32_t commit_count = engine->result->counts[index];
+    const um_event *news = &request->outbox->news;
+    const um_journal *journal = news->steps ? &engine->journal : NULL;
+    const um_outcome outcome = outcome_of(engine, index);
     int32_t tokens_before = request->emit.tokens;
     um_post post;
 
     if (request->canvas.step == 0)
         request->started_ns = began;
     um_buf_clear(&engine->text);
-    um_request_advance(request, commits, commit_count, &engine->text);
+    um_request_advance(request, &outcome, &engine->text, &engine->journal);
     pthread_mutex_lock(&engine->lock);
-    count_progress(&engine->stats, request, tokens_before, commit_count, engine->text.length > 0,
-                   now);
+    count_progress(&engine->stats, request, tokens_before, outcome.commit_count,
+                   engine->text.length > 0, now);
     pthread_mutex_unlock(&engine->lock);
     if (um_request_finished(request)) {
-        end_request(engine, request, &engine->text, NULL);
+        end_request(engine, request, &engine->text, journal, NULL);
         return true;
     }
     /* the first step is news too, and so is every one where the canvas is wanted */
-    if (engine->text.length > 0 || request->canvas.step == 1 || request->outbox->news.tokens) {
-        post = make_post(request, &engine->text);
+    if (engine->text.length > 0 || request->canvas.step == 1 || news->tokens || journal) {
+        post = make_post(request, &engine->text, journal);
         um_ready_post(&engine->ready, request->outbox, &post);
     }
     return false;

@@ -25,7 +25,7 @@ typedef struct um_submission {
     int32_t stop_count;
     const int32_t *stop_tokens; /* end the answer, beside the model's own; <= UM_STOP_TOKENS_MAX */
     int32_t stop_token_count;
-    const um_logit_edit *biases; /* logit_bias: repetition is 1, no token twice */
+    const um_logit_edit *biases; /* <= UM_BIASES_MAX, logit_bias: repetition is 1, no token twice */
     int32_t bias_count;
     uint64_t owner;   /* hash of key or user: fairness of admission; 0 = nobody in particular */
     bool want_tokens; /* every event carries the canvas as it stands; events come every step */

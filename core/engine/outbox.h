@@ -1,6 +1,6 @@
 /*
- * What the engine has to tell about its requests, level-triggered. Each request has an outbox: text
- * released and not yet taken, and the end. The ready list holds every outbox with news, once. The
+ * What the engine has to tell about its requests, level-triggered. Each request has an outbox: text,
+ * log-probabilities and draft steps not yet taken, and the end. The ready list holds every outbox with news, once. The
  * engine posts, the front end takes; many posts may be taken as one event, none is lost, and
  * memory is bounded by each request's own budget, so a slow client can never stall a step.
  *
@@ -15,15 +15,26 @@
 #include "core/base/mailbox.h"
 #include "core/engine/messages.h"
 
+/* What an outbox must hold. Zero: events do not carry it. */
+typedef struct um_outbox_options {
+    size_t text_bytes_max;
+    int32_t result_tokens; /* tokens and confidences of the canvas as it stands */
+    int32_t logprobs;      /* entries of each of logprob_rows rows */
+    int32_t logprob_rows;
+    int32_t draft_tokens; /* changes, and as many guesses */
+    int32_t draft_blocks; /* may end */
+} um_outbox_options;
+
 typedef struct um_outbox {
-    um_event news;          /* text: reserved at creation, so that posting never allocates */
+    um_event news;          /* all reserved at creation, so that posting never allocates */
+    um_outbox_options room; /* what was reserved */
+    int32_t steps_max;
     bool announced;         /* in the ready list */
     struct um_outbox *next; /* ready list */
 } um_outbox;
 
-/* `result_tokens` > 0: events carry that many tokens and confidences. UM_E_NOMEM. */
-um_status um_outbox_create(size_t text_bytes_max, int32_t result_tokens, um_outbox **out,
-                           um_err *err);
+/* UM_E_NOMEM. */
+um_status um_outbox_create(const um_outbox_options *options, um_outbox **out, um_err *err);
 void um_outbox_destroy(um_outbox *outbox);
 
 typedef struct um_ready {
@@ -46,17 +57,29 @@ typedef struct um_post {
     const um_buf *text;       /* appended; NULL: none */
     const int32_t *tokens;    /* copied if the outbox carries tokens */
     const float *confidences; /* likewise */
-    um_finish finish;         /* um_ready_finish only */
-    const um_err *error;      /* um_ready_finish only; NULL: success */
+    /* rows of logprobs to append: of so many places in the table; the outbox carries them */
+    const um_alternative *logprobs; /* [canvas_tokens][logprobs] */
+    const int32_t *logprob_places;
+    int32_t logprob_rows;
+    const um_draft_step *step;      /* appended if the outbox carries steps; NULL: none */
+    const um_draft_change *changes; /* [step->changes] */
+    const um_draft_change *guesses; /* in place of those before */
+    int32_t guess_count;
+    um_finish finish;    /* um_ready_finish only */
+    const um_err *error; /* um_ready_finish only; NULL: success */
 } um_post;
 
-/* Engine thread. Wakes the front end outside the lock. */
+/* Before the first post: the draft that the canvas begins with. No news by itself. */
+void um_outbox_begin(um_outbox *outbox, const um_draft_step *step, const um_draft_change *changes);
+
+/* Engine thread. Wakes the front end outside the lock. A step without changes that does not end a
+ * block gives way to the next, so that steps not taken are bounded by the canvas. */
 void um_ready_post(um_ready *ready, um_outbox *outbox, const um_post *post);
 /* The last post; the outbox now belongs to the list. */
 void um_ready_finish(um_ready *ready, um_outbox *outbox, const um_post *post);
 
 /* Front-end thread (one): the news of the outbox that has waited longest. UM_OK or UM_EMPTY. Take
- * until empty after each wake. Where memory is out, text and tokens of a request that goes on stay
+ * until empty after each wake. Where memory is out, what a request that goes on has to tell stays
  * for its next event. */
 um_status um_ready_take(um_ready *ready, um_event *event);
 

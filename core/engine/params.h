@@ -29,6 +29,7 @@
 #define UM_DEADLINE_MS_MAX 600000
 #define UM_LOGPROBS_MAX 20
 #define UM_STOP_TOKENS_MAX 64
+#define UM_BIASES_MAX 1024 /* entries of logit_bias */
 /* A gap of open length grows by so many positions where the model knows no blocks. */
 #define UM_GROWTH_TOKENS 32
 

@@ -88,6 +88,8 @@ void um_plan_clear(um_plan *plan)
     plan->cu_seqlens[0] = 0;
     plan->hidden_count = 0;
     plan->score_count = 0;
+    plan->alternative_count = 0;
+    plan->rule_count = 0;
     plan->request_count = 0;
     plan->edit_count = 0;
 }
@@ -102,9 +104,16 @@ size_t um_step_result_commits_offset(const um_plan_limits *limits)
     return align_up((size_t)limits->sequences_max * sizeof(int32_t));
 }
 
-size_t um_step_result_bytes(const um_plan_limits *limits, int32_t score_count)
+size_t um_step_result_alternatives_offset(const um_plan_limits *limits, int32_t score_count)
 {
     return um_step_result_commits_offset(limits) + (size_t)score_count * sizeof(um_commit);
+}
+
+size_t um_step_result_bytes(const um_plan_limits *limits, int32_t score_count,
+                            int32_t alternative_count)
+{
+    return um_step_result_alternatives_offset(limits, score_count) +
+           (size_t)score_count * (size_t)alternative_count * sizeof(um_alternative);
 }
 
 um_status um_step_result_create(const um_plan_limits *limits, um_step_result **out, um_err *err)
@@ -113,7 +122,8 @@ um_status um_step_result_create(const um_plan_limits *limits, um_step_result **o
 
     *out = NULL;
     if (result)
-        result->block = um_mem_zalloc(um_step_result_bytes(limits, limits->rows_max));
+        result->block =
+            um_mem_zalloc(um_step_result_bytes(limits, limits->rows_max, UM_ALTERNATIVES_MAX + 1));
     if (!result || !result->block) {
         um_step_result_destroy(result);
         return um_fail(err, UM_E_NOMEM, "step result: no memory for %d rows", limits->rows_max);
@@ -130,4 +140,14 @@ void um_step_result_destroy(um_step_result *result)
         return;
     um_mem_free(result->block);
     um_mem_free(result);
+}
+
+um_alternative *um_step_result_alternatives(const um_step_result *result, const um_plan *plan,
+                                            int32_t row)
+{
+    char *first =
+        result->block + um_step_result_alternatives_offset(&plan->limits, plan->score_count);
+
+    UM_ASSERT(row >= 0 && row < plan->score_count);
+    return (um_alternative *)(void *)first + (size_t)row * (size_t)plan->alternative_count;
 }

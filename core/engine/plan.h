@@ -2,9 +2,13 @@
  * What a denoising step is told and what it answers: plain host data, the contract between the
  * batcher, which writes plans, and the step, which runs them.
  *
- * A plan's arrays lie in one block, and so do a result's, each part at an offset that depends on
- * the capacities alone: a device copy has the same layout, so that a step costs one copy to the
- * device and one back. What varies most in length comes last; only the part in use is copied.
+ * A plan's arrays lie in one block, and so do a result's: a device copy has the same layout, so that
+ * a step costs one copy to the device and one back. Each part lies at an offset that depends on the
+ * capacities alone, but the alternatives, which follow the commits in use. What varies most in
+ * length comes last; only the part in use is copied.
+ *
+ * A score row of a request has its general rule, or where min_tokens forbids the end of the answer
+ * its second one.
  *
  * Owner thread: the engine's. Nothing is allocated after creation.
  */
@@ -15,7 +19,7 @@
 
 typedef struct um_plan_limits {
     int32_t rows_max;      /* packed rows of a step */
-    int32_t sequences_max; /* sequences of a step; a guided request has two */
+    int32_t sequences_max; /* sequences of a step; a guided request has two; likewise score rules */
     int32_t edits_max;     /* logit edits of all requests of a step together */
 } um_plan_limits;
 
@@ -54,13 +58,16 @@ typedef struct um_plan {
     int32_t *gather; /* [rows_max] packed row of each hidden row */
     /* rows to score */
     int32_t score_count;
-    int32_t *conditional;     /* [rows_max] index into gather */
-    int32_t *unconditional;   /* [rows_max] index into gather, -1: no guidance */
-    float *guidance;          /* [rows_max] cfg_scale */
-    um_score_row *score_rows; /* [rows_max] */
+    int32_t *conditional;      /* [rows_max] index into gather */
+    int32_t *unconditional;    /* [rows_max] index into gather, -1: no guidance */
+    float *guidance;           /* [rows_max] cfg_scale */
+    um_score_row *score_rows;  /* [rows_max] */
+    int32_t alternative_count; /* entries of each row in the result; 0: nobody wants them */
+    /* request_count general rules, then the second ones */
+    int32_t rule_count;
+    um_score_rule *score_rules; /* [sequences_max] */
     /* per participating request */
     int32_t request_count;
-    um_score_rule *score_rules;   /* [sequences_max] */
     um_select_rule *select_rules; /* [sequences_max]; .sequence = the request's index in the plan */
     int32_t edit_count;
     um_logit_edit *edits; /* [edits_max] */
@@ -76,16 +83,22 @@ void um_plan_clear(um_plan *plan);
 size_t um_plan_bytes_used(const um_plan *plan);
 
 typedef struct um_step_result {
-    char *block;        /* owned: counts, then commits */
+    char *block;        /* owned: counts, commits, alternatives */
     int32_t *counts;    /* [sequences_max] */
     um_commit *commits; /* [rows_max]; request i's at [select_rules[i].first, +counts[i]) */
 } um_step_result;
 
-/* Where the commits begin in a result's block; its size. */
+/* Where the commits begin in a result's block, and behind those of so many score rows the
+ * alternatives; its size. */
 size_t um_step_result_commits_offset(const um_plan_limits *limits);
-size_t um_step_result_bytes(const um_plan_limits *limits, int32_t score_count);
-/* UM_E_NOMEM. */
+size_t um_step_result_alternatives_offset(const um_plan_limits *limits, int32_t score_count);
+size_t um_step_result_bytes(const um_plan_limits *limits, int32_t score_count,
+                            int32_t alternative_count);
+/* Room for the most alternatives. UM_E_NOMEM. */
 um_status um_step_result_create(const um_plan_limits *limits, um_step_result **out, um_err *err);
 void um_step_result_destroy(um_step_result *result);
+/* Of the score row `row` of the plan that was run: [alternative_count], as um_op_score has them. */
+um_alternative *um_step_result_alternatives(const um_step_result *result, const um_plan *plan,
+                                            int32_t row);
 
 #endif

@@ -5,42 +5,96 @@
 
 #include "core/base/mem.h"
 
+static um_emit_options emit_options(const um_request *request, const um_submission *submission,
+                                    const um_request_facts *facts)
+{
+    const um_params *params = &request->params;
+
+    return (um_emit_options){
+        .tokenizer = facts->tokenizer,
+        .stops = request->stops,
+        .stop_count = submission->stop_count,
+        .end_tokens = facts->end_tokens,
+        .end_token_count = facts->end_token_count,
+        .stop_tokens = request->stop_tokens,
+        .stop_token_count = submission->stop_token_count,
+        .mask_token = facts->canvas.mask_is_text ? -1 : facts->canvas.mask_token,
+        .budget = params->max_tokens,
+        .keep_special = params->keep_special_text,
+        .want_places = params->logprobs > 0,
+    };
+}
+
+static um_outbox_options outbox_options(const um_submission *submission,
+                                        const um_tokenizer *tokenizer)
+{
+    const um_params *params = &submission->params;
+
+    return (um_outbox_options){
+        .text_bytes_max = um_emit_bytes_max(tokenizer, params->max_tokens),
+        .result_tokens = submission->want_tokens ? params->canvas_tokens : 0,
+        .logprobs = params->logprobs,
+        .logprob_rows = params->logprobs > 0 ? params->max_tokens : 0,
+        .draft_tokens = submission->want_draft ? params->canvas_tokens : 0,
+        .draft_blocks = params->block_count,
+    };
+}
+
+static void copy_submission(um_request *request, const um_submission *submission)
+{
+    const um_params *params = &submission->params;
+
+    UM_ASSERT(submission->stop_count >= 0 && submission->stop_count <= UM_STOP_STRINGS_MAX);
+    UM_ASSERT(submission->stop_token_count >= 0 &&
+              submission->stop_token_count <= UM_STOP_TOKENS_MAX);
+    UM_ASSERT(params->logprobs >= 0 && params->logprobs <= UM_LOGPROBS_MAX + 1);
+    /* what stays of a draft was never scored */
+    UM_ASSERT(params->logprobs == 0 || submission->draft_tokens == 0);
+    request->owner = submission->owner;
+    request->params = *params;
+    request->want_guess = submission->want_draft && submission->want_guess;
+    request->alternatives = request->want_guess && params->logprobs == 0 ? 1 : params->logprobs;
+    if (submission->stop_count > 0)
+        memcpy(request->stops, submission->stops,
+               (size_t)submission->stop_count * sizeof(*request->stops));
+    if (submission->stop_token_count > 0)
+        memcpy(request->stop_tokens, submission->stop_tokens,
+               (size_t)submission->stop_token_count * sizeof(*request->stop_tokens));
+}
+
 um_status um_request_create(const um_submission *submission, const um_request_facts *facts,
                             um_request **out, um_err *err)
 {
     const um_params *params = &submission->params;
     um_request *request = um_mem_zalloc(sizeof(*request));
     um_emit_options emit;
+    um_outbox_options outbox;
     um_status status;
 
-    UM_ASSERT(submission->stop_count >= 0 && submission->stop_count <= UM_STOP_STRINGS_MAX);
     *out = NULL;
     if (!request)
         return um_fail(err, UM_E_NOMEM, "request: no memory for %zu bytes", sizeof(*request));
-    request->owner = submission->owner;
-    request->params = *params;
-    if (submission->stop_count > 0)
-        memcpy(request->stops, submission->stops,
-               (size_t)submission->stop_count * sizeof(*request->stops));
+    copy_submission(request, submission);
     status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, submission->prompt,
                             submission->prompt_tokens, err);
     if (status != UM_OK)
         goto done;
-    emit = (um_emit_options){
-        .tokenizer = facts->tokenizer,
-        .stops = request->stops,
-        .stop_count = submission->stop_count,
-        .end_tokens = facts->end_tokens,
-        .end_token_count = facts->end_token_count,
-        .mask_token = facts->canvas.mask_is_text ? -1 : facts->canvas.mask_token,
-        .budget = params->max_tokens,
-    };
+    emit = emit_options(request, submission, facts);
     status = um_emit_init(&request->emit, &emit, err);
-    if (status != UM_OK)
-        goto done;
-    status = um_outbox_create(um_emit_bytes_max(facts->tokenizer, params->max_tokens),
-                              submission->want_tokens ? params->canvas_tokens : 0, &request->outbox,
-                              err);
+    if (status == UM_OK)
+        status = um_edits_create(submission, facts->end_tokens, facts->end_token_count,
+                                 facts->canvas.mask_token, &request->edits, err);
+    if (status == UM_OK && params->logprobs > 0) {
+        request->logprobs = um_mem_calloc((size_t)params->canvas_tokens * (size_t)params->logprobs,
+                                          sizeof(*request->logprobs));
+        if (!request->logprobs)
+            status = um_fail(err, UM_E_NOMEM, "request: no memory for log-probabilities");
+    }
+    outbox = outbox_options(submission, facts->tokenizer);
+    if (status == UM_OK)
+        status = um_outbox_create(&outbox, &request->outbox, err);
+    if (status == UM_OK && submission->want_draft)
+        status = um_journal_begin(submission, &request->canvas, request->outbox, err);
     if (status != UM_OK)
         goto done;
     *out = request;
@@ -56,6 +110,8 @@ void um_request_destroy(um_request *request)
         return;
     um_canvas_deinit(&request->canvas);
     um_emit_deinit(&request->emit);
+    um_edits_destroy(request->edits);
+    um_mem_free(request->logprobs);
     um_outbox_destroy(request->outbox);
     um_mem_free(request);
 }
@@ -65,11 +121,40 @@ int32_t um_request_rows(const um_request *request)
     return request->canvas.length * (request->params.cfg_scale > 0.0f ? 2 : 1);
 }
 
-void um_request_advance(um_request *request, const um_commit *commits, int32_t count, um_buf *text)
+/* Rows and commits are both in ascending positions. */
+static void keep_logprobs(um_request *request, const um_outcome *outcome)
+{
+    int32_t row = 0, width = request->params.logprobs;
+
+    UM_ASSERT(outcome->alternative_count >= width);
+    for (int32_t i = 0; i < outcome->commit_count; i++) {
+        int32_t position = outcome->commits[i].position;
+        int32_t place = position - request->canvas.prompt_tokens;
+        const um_alternative *from;
+        um_alternative *to;
+
+        while (outcome->rows[row].position < position)
+            UM_ASSERT(++row < outcome->row_count);
+        if (place < 0 || place >= request->params.canvas_tokens)
+            continue;
+        from = outcome->alternatives + (size_t)row * (size_t)outcome->alternative_count;
+        to = request->logprobs + (size_t)place * (size_t)width;
+        to[0] = from[outcome->alternative_count - 1];
+        memcpy(to + 1, from, (size_t)(width - 1) * sizeof(*to));
+    }
+}
+
+void um_request_advance(um_request *request, const um_outcome *outcome, um_buf *text,
+                        um_journal *journal)
 {
     um_canvas *canvas = &request->canvas;
+    int32_t block = canvas->block;
 
-    um_canvas_apply(canvas, commits, count);
+    um_canvas_apply(canvas, outcome->commits, outcome->commit_count);
+    if (request->logprobs)
+        keep_logprobs(request, outcome);
+    if (request->outbox->news.steps)
+        um_journal_note(journal, canvas, block, outcome, request->want_guess);
     um_emit_advance(&request->emit, um_canvas_generated(canvas),
                     canvas->finished ? request->params.canvas_tokens : canvas->settled, text);
 }

@@ -7,7 +7,9 @@
 #define UM_ENGINE_REQUEST_H
 
 #include "core/engine/canvas.h"
+#include "core/engine/edits.h"
 #include "core/engine/emit.h"
+#include "core/engine/journal.h"
 #include "core/engine/outbox.h"
 
 typedef struct um_request {
@@ -15,9 +17,16 @@ typedef struct um_request {
     uint64_t owner;
     um_params params;
     um_stop_string stops[UM_STOP_STRINGS_MAX];
+    int32_t stop_tokens[UM_STOP_TOKENS_MAX];
+    bool want_guess;
+    int32_t alternatives; /* entries that it wants of each score row */
     um_canvas canvas;
     um_emit emit;
-    um_outbox *outbox; /* owned until the last post */
+    um_edits *edits;          /* owned; NULL: none */
+    um_alternative *logprobs; /* [canvas_tokens][params.logprobs] at the commit, the token's own
+                                 entry first; owned, NULL unless wanted */
+    int32_t rows_told;        /* of visible tokens, in posts so far */
+    um_outbox *outbox;        /* owned until the last post */
     /* nanoseconds of the engine's clock */
     uint64_t arrived_ns;
     uint64_t started_ns;   /* first step began */
@@ -47,8 +56,10 @@ void um_request_destroy(um_request *request);
 
 /* Rows that this request needs in a step: its canvas, twice with guidance. */
 int32_t um_request_rows(const um_request *request);
-/* Applies one step's commits and appends the text that they released to `text`. */
-void um_request_advance(um_request *request, const um_commit *commits, int32_t count, um_buf *text);
+/* Applies one step's commits and appends the text that they released to `text`. Where the draft is
+ * wanted, `journal` gets what the step changed. */
+void um_request_advance(um_request *request, const um_outcome *outcome, um_buf *text,
+                        um_journal *journal);
 /* Nothing is left to do, or (early_stop) nothing that the answer shows can still change. */
 bool um_request_finished(const um_request *request);
 um_usage um_request_usage(const um_request *request);

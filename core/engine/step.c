@@ -38,7 +38,9 @@ um_status um_step_create(um_model *model, const um_plan_limits *limits, um_step 
         [STEP_MIXED] = {info->precision, rows, info->config.width},
         [STEP_TOKENS] = {UM_I32, 1, rows},
         [STEP_CONFIDENCES] = {UM_F32, 1, rows},
-        [STEP_RESULT] = {UM_BYTES, 1, (int64_t)um_step_result_bytes(limits, limits->rows_max)},
+        [STEP_RESULT] = {UM_BYTES, 1,
+                         (int64_t)um_step_result_bytes(limits, limits->rows_max,
+                                                       UM_ALTERNATIVES_MAX + 1)},
     };
     um_step *step = um_mem_zalloc(sizeof(*step));
     um_status status = UM_OK;
@@ -134,8 +136,12 @@ static um_status run_score(um_step *step, const um_plan *plan, um_err *err)
     um_tensor score_rows =
         plan_structs(step, UM_PLAN_SCORE_ROWS, plan->score_count, sizeof(um_score_row));
     um_tensor rules =
-        plan_structs(step, UM_PLAN_SCORE_RULES, plan->request_count, sizeof(um_score_rule));
+        plan_structs(step, UM_PLAN_SCORE_RULES, plan->rule_count, sizeof(um_score_rule));
     um_tensor edits = plan_structs(step, UM_PLAN_EDITS, plan->edit_count, sizeof(um_logit_edit));
+    um_tensor alternatives = um_tensor_host(
+        UM_BYTES, plan->score_count, plan->alternative_count * (int64_t)sizeof(um_alternative),
+        (char *)step->arrays[STEP_RESULT].data +
+            um_step_result_alternatives_offset(&step->limits, plan->score_count));
     um_score_args args = {
         .hidden = &mixed,
         .head = um_model_head(step->model),
@@ -143,10 +149,12 @@ static um_status run_score(um_step *step, const um_plan *plan, um_err *err)
         .vocab = config->vocab_rows, /* the authors' softmax covers rows without a token */
         .score_rows = &score_rows,
         .rules = &rules,
-        .rule_count = plan->request_count,
+        .rule_count = plan->rule_count,
         .edits = plan->edit_count ? &edits : NULL,
         .tokens = &step->arrays[STEP_TOKENS],
         .confidences = &step->arrays[STEP_CONFIDENCES],
+        .alternatives = plan->alternative_count ? &alternatives : NULL,
+        .alternative_count = plan->alternative_count,
     };
 
     return um_op_score(step->backend, &args, err);
@@ -181,6 +189,7 @@ um_status um_step_run(void *context, const um_plan *plan, um_step_result *result
     um_status status;
 
     UM_ASSERT(plan->request_count > 0 && plan->score_count > 0);
+    UM_ASSERT(plan->rule_count >= plan->request_count);
     UM_ASSERT(plan->layout.bytes == step->layout.bytes);
     status = um_tensor_upload(step->backend, &step->arrays[STEP_PLAN], plan->block,
                               (int64_t)um_plan_bytes_used(plan), err);
@@ -194,7 +203,8 @@ um_status um_step_run(void *context, const um_plan *plan, um_step_result *result
         status = run_select(step, plan, err);
     if (status == UM_OK)
         status = um_tensor_download(step->backend, &step->arrays[STEP_RESULT], result->block,
-                                    (int64_t)um_step_result_bytes(&step->limits, plan->score_count),
+                                    (int64_t)um_step_result_bytes(&step->limits, plan->score_count,
+                                                                  plan->alternative_count),
                                     err);
     return status;
 }

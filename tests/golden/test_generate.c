@@ -235,7 +235,7 @@ static void plan_first_canvas(um_plan *plan)
     }
     plan->cu_seqlens[1] = rows;
     plan->row_count = plan->hidden_count = plan->score_count = rows;
-    plan->sequence_count = plan->request_count = 1;
+    plan->sequence_count = plan->request_count = plan->rule_count = 1;
     plan->score_rules[0] =
         (um_score_rule){.top_p = 1.0f, .banned = {-1, -1}, .uncounted = {-1, -1}};
     plan->select_rules[0] = (um_select_rule){.rows = rows, .kind = UM_SELECT_COUNT, .count = rows};

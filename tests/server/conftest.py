@@ -12,6 +12,10 @@ from child import ROOT
 MAKER = ROOT / "scripts/make_tiny_checkpoint.py"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "case(number, ...): proves these cases of the API's checklist")
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A small served checkpoint: 608 ids, 1,024 positions, random weights; fewer layers where the

@@ -9,6 +9,7 @@ from child import SANITIZED
 from unmask_server import CHAT, TEXT, chat
 
 
+@pytest.mark.case(1)
 def test_answer_has_the_documented_members(shared):
     answer = shared.chat()
     body = answer.json
@@ -28,6 +29,7 @@ def test_answer_has_the_documented_members(shared):
     assert usage["diffusion"]["cache"] == "exact" and usage["diffusion"]["steps"] >= 1
 
 
+@pytest.mark.case(2)
 def test_ids_and_fingerprint_have_their_forms(shared):
     before = int(time.time())
     first, second = shared.chat().json, shared.chat().json
@@ -37,23 +39,29 @@ def test_ids_and_fingerprint_have_their_forms(shared):
     assert before <= first["created"] <= time.time() and first["model"] == "tiny"
 
 
+@pytest.mark.case(3)
 def test_seed_decides_sampled_text(shared):
     texts = [shared.chat(temperature=0.8, seed=seed).content for seed in (5, 5, 6, 7, 8)]
     assert texts[0] == texts[1] and len(set(texts)) >= 3
 
 
+@pytest.mark.case(5)
 def test_budget_bounds_the_answer(shared):
-    assert shared.chat(max_tokens=1).json["usage"]["completion_tokens"] <= 1
+    one = shared.chat(max_tokens=1).json
+    tokens = one["usage"]["completion_tokens"]
+    assert one["choices"][0]["finish_reason"] == ("length" if tokens == 1 else "stop") and tokens <= 1
     both = shared.chat(max_tokens=9, max_completion_tokens=2).json
     assert both["usage"]["completion_tokens"] <= 2
 
 
+@pytest.mark.case(6)
 def test_without_a_budget_the_free_context_bounds_it(shared):
     ids = [5] * 1019
     body = shared.post("/v1/completions", {"prompt": ids}).json
     assert body["usage"]["prompt_tokens"] == 1019 and body["usage"]["completion_tokens"] <= 5
 
 
+@pytest.mark.case(8)
 def test_stop_string_cuts_the_text_and_is_the_reason(shared):
     whole = shared.chat(max_tokens=32)
     marker = whole.content[8:11]
@@ -64,6 +72,7 @@ def test_stop_string_cuts_the_text_and_is_the_reason(shared):
     assert shared.chat(max_tokens=32, stop=[]).content == whole.content
 
 
+@pytest.mark.case(7, 8, 9, 10, 14, 17, 18, 19, 23, 24, 25)
 @pytest.mark.parametrize("field, value, code, param", [
     ("temperature", 2.1, "decimal_above_max_value", "temperature"),
     ("temperature", -0.1, "decimal_below_min_value", "temperature"),
@@ -95,31 +104,43 @@ def test_bad_field_is_named(shared, field, value, code, param):
     shared.chat(**{field: value}).error(400, code, param)
 
 
-def test_good_temperatures_pass(shared):
+@pytest.mark.case(9, 10)
+def test_values_at_the_borders_pass(shared):
     assert [shared.chat(temperature=t).status for t in (0, 1, 2)] == [200] * 3
+    assert [shared.chat(top_p=p).status for p in (0, 1)] == [200] * 2
+    # the likeliest token is all that is left, at any temperature
+    assert shared.chat(top_p=0, temperature=1).content == shared.chat(temperature=0).content
 
 
+@pytest.mark.case(11)
 def test_optional_fields_may_be_null(shared):
     names = """model max_completion_tokens max_tokens temperature top_p seed n stop stream stream_options
         logprobs top_logprobs logit_bias frequency_penalty presence_penalty response_format tools
         tool_choice parallel_tool_calls prediction reasoning_effort verbosity modalities metadata store
-        user service_tier diffusion""".split()
+        user service_tier diffusion functions function_call audio web_search_options moderation
+        safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options top_k min_p
+        repetition_penalty min_tokens ignore_eos stop_token_ids skip_special_tokens
+        add_generation_prompt continue_final_message chat_template_kwargs diffusing realtime
+        reasoning_summary reasoning_summary_wait steps block_length threshold alg""".split()
     answer = shared.chat(**dict.fromkeys(names))
     assert answer.status == 200 and "x-unmask-ignored" not in answer.headers
 
 
+@pytest.mark.case(12)
 def test_unknown_field_is_ignored_aloud(shared, launch):
     answer = shared.chat(foo=1)
     assert answer.status == 200 and answer.headers["x-unmask-ignored"] == "foo"
     launch("--strict-params").chat(foo=1).error(400, "unknown_parameter", "foo")
 
 
+@pytest.mark.case(13)
 def test_fields_without_effect_pass_in_silence(shared):
     answer = shared.chat(user="u", metadata={"a": "b"}, store=True, service_tier="flex",
                          verbosity="low", prompt_cache_key="k", safety_identifier="s")
     assert answer.status == 200 and "x-unmask-ignored" not in answer.headers
 
 
+@pytest.mark.case(17)
 def test_text_parts_are_joined_by_newlines(shared):
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     answers = [shared.chat(messages=[{"role": role, "content": content}, {"role": "user", "content": "x"}])
@@ -137,10 +158,12 @@ def test_user_text_never_becomes_a_special_token(shared):
         assert answer.json["usage"]["prompt_tokens"] >= plain + 4
 
 
+@pytest.mark.case(78)
 def test_nul_and_any_unicode_are_legal_in_a_prompt(shared):
     assert shared.chat(messages=[{"role": "user", "content": "a\0b \U0001f600 \u0301 \ufffe"}]).status == 200
 
 
+@pytest.mark.case(20)
 def test_overlong_prompts_are_refused_with_both_phrases(shared):
     for fields in ({"messages": [{"role": "user", "content": "word " * 3000}]}, {"max_tokens": 1020}):
         message = shared.chat(**fields).error(400, "context_length_exceeded", "messages")
@@ -192,6 +215,7 @@ def test_metadata_counts_characters(shared):
     shared.chat(metadata={"k": "\u00e9" * 513}).error(400, "string_above_max_length", "metadata.k")
 
 
+@pytest.mark.case(21)
 def test_model_names(shared):
     for name in ("tiny", "alias/name", ""):
         answer = shared.chat(model=name)
@@ -205,6 +229,7 @@ def test_owner_of_a_request_does_not_change_the_answer(shared):
     assert shared.chat(user="someone").content == shared.chat().content
 
 
+@pytest.mark.case(81)
 def test_body_is_json_whatever_curl_calls_it(shared):
     payload = json.dumps(chat()).encode()
     form = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -7,6 +7,7 @@ import tokenizers
 from unmask_server import TEXT, text
 
 
+@pytest.mark.case(26)
 def test_answer_has_the_documented_members(shared):
     body = shared.text().json
     assert body["object"] == "text_completion" and re.fullmatch(r"cmpl-[0-9a-f]{32}", body["id"])
@@ -25,6 +26,7 @@ def test_prompts_are_answered_in_order_as_if_alone(shared):
         assert body["usage"][name] == sum(answer.json["usage"][name] for answer in alone)
 
 
+@pytest.mark.case(27)
 def test_ids_are_the_same_prompt_as_their_text(shared, checkpoint):
     tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     ids = tokenizer.encode("The sun and the water").ids
@@ -45,6 +47,7 @@ def test_sixteen_prompts_are_the_most(shared):
     shared.text(prompt=["x"] * 17).error(400, "array_above_max_length", "prompt")
 
 
+@pytest.mark.case(29)
 @pytest.mark.parametrize("fields, code, param", [
     ({"prompt": None}, "missing_required_parameter", "prompt"),
     ({"prompt": []}, "empty_array", "prompt"),

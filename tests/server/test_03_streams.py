@@ -4,6 +4,7 @@ import pytest
 from unmask_server import CHAT, TEXT, chat, events, joined, text
 
 
+@pytest.mark.case(42)
 def test_framing_and_headers(shared):
     headers, raw = shared.stream(CHAT, chat())
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -13,6 +14,7 @@ def test_framing_and_headers(shared):
     assert not any(line.startswith((b"event:", b"id:", b"retry:")) for line in raw.split(b"\n"))
 
 
+@pytest.mark.case(43, 45)
 def test_chunks_are_what_the_sdks_expect(shared):
     chunks = events(shared.stream(CHAT, chat())[1])
     first = chunks[0]
@@ -32,6 +34,7 @@ def test_chunks_are_what_the_sdks_expect(shared):
     assert last["delta"] == {} and last["finish_reason"] in ("stop", "length")
 
 
+@pytest.mark.case(44, 50)
 @pytest.mark.parametrize("seed", range(1, 51))
 def test_deltas_add_up_to_the_whole_answer(shared, seed):
     """Temperatures 0 and 1; the sampled one has stray bytes, hence characters over several tokens."""
@@ -49,6 +52,7 @@ def test_deltas_add_up_to_the_whole_answer(shared, seed):
         assert chunks[-1]["choices"][0]["finish_reason"] == finish
 
 
+@pytest.mark.case(44, 48)
 def test_sampled_bytes_arrive_as_whole_characters(shared):
     """Each delta is valid UTF-8 by itself (json.loads saw to that) and no character is torn."""
     torn = 0
@@ -60,6 +64,7 @@ def test_sampled_bytes_arrive_as_whole_characters(shared):
     assert torn > 0  # bytes that are no character at all do come out of random weights
 
 
+@pytest.mark.case(46)
 def test_usage_chunk_comes_last_and_only_on_request(shared):
     whole = shared.chat().json["usage"]
     chunks = events(shared.stream(CHAT, chat(stream_options={"include_usage": True}))[1])
@@ -76,6 +81,7 @@ def test_continuous_usage_grows_to_the_final_one(shared):
     assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {whole["prompt_tokens"]}
 
 
+@pytest.mark.case(57)
 def test_completions_stream_text(shared):
     chunks = events(shared.stream(TEXT, text())[1])
     assert all(chunk["object"] == "text_completion" for chunk in chunks)
@@ -95,6 +101,7 @@ def test_several_prompts_share_a_stream(shared):
         assert [end["finish_reason"] for end in ends] == [choice["finish_reason"]]
 
 
+@pytest.mark.case(55)
 def test_errors_before_the_stream_are_plain_json(shared):
     answer = shared.chat(stream=True, temperature=9)
     answer.error(400, "decimal_above_max_value", "temperature")

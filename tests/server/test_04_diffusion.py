@@ -11,12 +11,14 @@ def settings(server, **fields):
     return answer.json
 
 
+@pytest.mark.case(74)
 def test_echo_without_settings_is_the_models_recommendation(shared):
     recommended = shared.get("/v1/models/tiny").json["diffusion"]["recommended"]
     echoed = settings(shared)["diffusion"]
     assert {name: echoed[name] for name in recommended} == recommended
 
 
+@pytest.mark.case(70)
 def test_steps_bound_the_work(shared):
     assert settings(shared, diffusion={"steps": 4})["usage"]["diffusion"]["steps"] <= 4
     body = settings(shared, max_tokens=16, diffusion={"block_length": 8, "steps_per_block": 2})
@@ -25,6 +27,7 @@ def test_steps_bound_the_work(shared):
         400, "conflicting_parameters", "diffusion.steps_per_block")
 
 
+@pytest.mark.case(71, 72)
 def test_aliases_of_peers_mean_the_same(shared):
     plain = settings(shared, diffusion={"steps": 4})
     for alias in ("steps", "num_denoising_steps", "diffusion_steps"):
@@ -37,12 +40,14 @@ def test_aliases_of_peers_mean_the_same(shared):
     assert settings(shared, alg="MaskGIT_plus")["diffusion"]["algorithm"] == "low_confidence"
 
 
+@pytest.mark.case(72)
 def test_unknown_algorithm_is_told_the_known_ones(shared):
     message = shared.chat(diffusion={"algorithm": "nope"}).error(
         400, "unsupported_value", "diffusion.algorithm")
     assert all(name in message for name in ("low_confidence", "random", "threshold", "factor"))
 
 
+@pytest.mark.case(73)
 def test_a_threshold_implies_its_algorithm(shared):
     echoed = settings(shared, diffusion={"threshold": 0.5})["diffusion"]
     assert echoed["algorithm"] == "threshold" and echoed["threshold"] == 0.5
@@ -56,6 +61,7 @@ def test_a_threshold_of_zero_fills_a_block_in_one_step(shared):
     assert usage["diffusion"]["steps"] == 1
 
 
+@pytest.mark.case(65, 76)
 @pytest.mark.parametrize("diffusion, code, key", [
     ({"block_length": 0}, "integer_below_min_value", "block_length"),
     ({"block_length": 1025}, "integer_above_max_value", "block_length"),
@@ -88,6 +94,7 @@ def test_a_block_is_never_longer_than_the_free_context(shared):
     assert answer.json["usage"]["diffusion"]["canvas_tokens"] == 24
 
 
+@pytest.mark.case(4)
 def test_neighbours_do_not_change_an_answer(shared):
     """Case 4: the same request alone and while others of many shapes run."""
     request = {"temperature": 0.8, "max_tokens": 48}

@@ -12,6 +12,7 @@ from unmask_server import CHAT, TEXT, chat
 KEY, OTHER = "sk-first-0123456789", "sk-second-9876543210"
 
 
+@pytest.mark.case(78)
 @pytest.mark.parametrize("body", [
     b"", b"{", b"[]", b"7", b'{"a":1,"a":2}', b'{"a":"\xff"}', b'{"a":"\\ud800"}', b"{} x",
     b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"temperature":1e999}', b'{"seed":99999999999999999999}',
@@ -20,6 +21,7 @@ def test_broken_bodies_are_invalid_json(shared, body):
     shared.ask("POST", CHAT, body, {"Content-Type": "application/json"}).error(400, "invalid_json")
 
 
+@pytest.mark.case(35, 36)
 @pytest.mark.parametrize("path", [
     "/v1/embeddings", "/v1/responses", "/v1/files", "/v1/batches", "/v1/moderations",
     "/v1/images/generations", "/v1/audio/speech", "/v1/fim/completions", "/v1/edit/completions",
@@ -30,8 +32,9 @@ def test_endpoints_of_others_are_told_apart_from_unknown_ones(shared, path):
         shared.ask(method, path, {} if method == "POST" else None).error(404, "endpoint_not_supported")
 
 
+@pytest.mark.case(79, 87)
 def test_unknown_paths_and_wrong_methods(shared):
-    for path in ("/nope", "/v1", "/v1/chat/completions/", "/"):
+    for path in ("/nope", "/v1", "/v1/chat/completions/", "/index.html"):
         shared.get(path).error(404, "unknown_url")
     for path in (CHAT, TEXT):
         answer = shared.get(path)
@@ -40,6 +43,7 @@ def test_unknown_paths_and_wrong_methods(shared):
     assert shared.ask("HEAD", CHAT).status == 405
 
 
+@pytest.mark.case(87)
 def test_head_answers_like_get_without_a_body(shared):
     for path in ("/health", "/v1/models", "/version"):
         head, get = shared.ask("HEAD", path), shared.get(path)
@@ -47,6 +51,7 @@ def test_head_answers_like_get_without_a_body(shared):
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
+@pytest.mark.case(81)
 def test_media_types(shared):
     payload = json.dumps(chat()).encode()
     for kind, status in ((None, 200), ("application/json; charset=utf-8", 200), ("text/plain", 200),
@@ -60,6 +65,7 @@ def test_media_types(shared):
     shared.ask("POST", CHAT, payload, packed).error(415, "unsupported_media_type")
 
 
+@pytest.mark.case(80)
 def test_bodies_over_the_limit(launch):
     server = launch("--max-body", "2048")
     server.ask("POST", CHAT, b"x" * 4096).error(413, "request_too_large")
@@ -77,6 +83,7 @@ def test_bodies_give_back_their_room_once_they_are_read(launch):
         assert answer.status == 200, answer.body
 
 
+@pytest.mark.case(86)
 def test_request_ids_are_the_clients_where_they_can_be(shared):
     assert shared.get("/health", **{"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
     assert shared.get("/health", **{"X-Request-Id": "a b"}).headers["x-request-id"].startswith("req_")
@@ -85,6 +92,7 @@ def test_request_ids_are_the_clients_where_they_can_be(shared):
     assert answer.headers["x-request-id"] == "mine"
 
 
+@pytest.mark.case(92)
 def test_expect_continue_is_answered_before_the_body(shared):
     payload = json.dumps(chat()).encode()
     with socket.create_connection(("127.0.0.1", shared.port), timeout=TIMEOUT) as client:
@@ -100,6 +108,7 @@ def bearer(key, scheme="Bearer"):
     return {"Authorization": f"{scheme} {key}"}
 
 
+@pytest.mark.case(82)
 def test_keys_guard_everything_but_health(launch, tmp_path):
     file = tmp_path / "keys"
     file.write_text(f"# comment\n\nalice:{OTHER}\n")
@@ -152,6 +161,7 @@ def test_an_open_server_without_keys_says_so(launch):
     assert "no_key" not in quiet
 
 
+@pytest.mark.case(93)
 def test_no_key_and_no_prompt_reaches_log_or_metrics(launch):
     server = launch("--api-key", KEY, "--log-level", "debug")
     secret = "zebra-quagga-okapi"
@@ -169,6 +179,7 @@ def test_a_foreign_host_header_is_refused_on_loopback(shared, launch):
     assert launch("--allowed-host", "good.example").get("/v1/models", Host="good.example").status == 200
 
 
+@pytest.mark.case(88)
 def test_cors_only_for_the_origins_named(shared, launch):
     assert "access-control-allow-origin" not in shared.get("/health", Origin="http://a.example").headers
     server = launch("--cors-origin", "http://a.example")

@@ -2,9 +2,12 @@
 import math
 import re
 
+import pytest
+
 from unmask_server import chat
 
 
+@pytest.mark.case(37)
 def test_models(shared):
     listed = shared.get("/v1/models").json
     assert listed["object"] == "list" and len(listed["data"]) == 1
@@ -18,6 +21,7 @@ def test_models(shared):
     shared.get("/v1/models/other").error(404, "model_not_found", "model")
 
 
+@pytest.mark.case(38, 40)
 def test_health_and_version(shared):
     for path in ("/health", "/v1/health", "/ready"):
         assert shared.get(path).json == {"status": "ok"}
@@ -67,6 +71,7 @@ SERIES = """num_requests_running num_requests_waiting kv_cache_usage_ratio batch
     model_load_seconds build_info model_info requests_started_total http_requests_total""".split()
 
 
+@pytest.mark.case(39)
 def test_every_series_is_there_from_the_start(launch):
     answer = launch().get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -81,6 +86,7 @@ def test_every_series_is_there_from_the_start(launch):
     assert ends == {"stop", "length", "tool_calls", "abort", "error"}
 
 
+@pytest.mark.case(39)
 def test_one_chat_moves_the_numbers_that_it_should(launch):
     server = launch()
     usage = server.chat(stream=False).json["usage"]

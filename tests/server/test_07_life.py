@@ -58,6 +58,7 @@ def big_checkpoint(tmp_path_factory, checkpoint):
     return path
 
 
+@pytest.mark.case(38)
 def test_while_the_model_loads(launch, big_checkpoint):
     server = launch(model=big_checkpoint, wait=False)
     answer = server.get("/health")
@@ -82,6 +83,7 @@ def test_sigterm_while_the_model_loads(launch, big_checkpoint):
 # ---- clients that leave ----
 
 
+@pytest.mark.case(53)
 def test_a_client_that_leaves_a_stream_frees_its_slot(slow):
     client = slow.open_stream(TEXT, LONG)
     slow.wait_for_metric("num_requests_running", lambda n: n == 1)
@@ -90,6 +92,7 @@ def test_a_client_that_leaves_a_stream_frees_its_slot(slow):
     assert abort(slow) == 1 and slow.metrics()["canvas_tokens"] == 0
 
 
+@pytest.mark.case(54)
 def test_a_client_that_leaves_before_a_whole_answer_frees_its_slot(slow):
     client = slow.send(TEXT, json.dumps(LONG).encode())
     slow.wait_for_metric("num_requests_running", lambda n: n == 1)
@@ -98,6 +101,7 @@ def test_a_client_that_leaves_before_a_whole_answer_frees_its_slot(slow):
     assert abort(slow) == 1
 
 
+@pytest.mark.case(54)
 def test_a_client_that_leaves_the_queue_frees_its_place(slow):
     first = slow.open_stream(TEXT, LONG)
     second = slow.send(TEXT, json.dumps(LONG).encode())
@@ -121,6 +125,7 @@ def test_one_failing_client_of_several_prompts_frees_all_of_them(launch):
 # ---- no room, no time ----
 
 
+@pytest.mark.case(83)
 def test_a_full_queue_says_when_to_come_back(slow):
     first, second = slow.open_stream(TEXT, LONG), slow.open_stream(TEXT, LONG)
     for stream in (False, True):
@@ -146,6 +151,7 @@ def test_waiting_too_long_in_the_queue(launch):
     assert server.metrics()['requests_rejected_total{reason="queue_timeout"}'] == 2
 
 
+@pytest.mark.case(84)
 def test_answers_over_the_time_limit(launch):
     server = launch("--backend", "ref", "--request-timeout", "1")
     answer = server.post(TEXT, LONG)
@@ -158,6 +164,7 @@ def test_answers_over_the_time_limit(launch):
     assert server.metrics()['request_success_total{finished_reason="error"}'] == 2
 
 
+@pytest.mark.case(51)
 def test_silence_is_filled_with_comments(launch):
     """The second stream waits in the queue for longer than the ping interval."""
     server = launch("--backend", "ref", "--max-batch", "1", "--sse-ping-interval", "1")
@@ -175,6 +182,7 @@ def test_silence_is_filled_with_comments(launch):
 # ---- the end ----
 
 
+@pytest.mark.case(85)
 def test_sigterm_lets_what_runs_finish(launch):
     server = launch("--backend", "ref", "--drain-timeout", "600")
     body = {"prompt": [5] * 64, "max_tokens": 64, "seed": 1}

@@ -53,6 +53,7 @@ def test_chunked_bodies_arrive_whole(echo):
     assert (answer.status, answer.body) == (200, b"abcdefg")
 
 
+@pytest.mark.case(86)
 def test_request_ids_of_clients_are_kept_when_they_are_plain(echo):
     for name in ("abc", "a" * 128, "A.b_c-9"):
         assert echo.ask("GET", "/open", headers={"X-Request-Id": name}).headers["x-request-id"] == name
@@ -67,6 +68,7 @@ def test_request_ids_differ(echo):
     assert len({echo.ask("GET", "/open").headers["x-request-id"] for _ in range(50)}) == 50
 
 
+@pytest.mark.case(89)
 def test_a_hundred_requests_on_one_connection(echo):
     with echo.connect() as client:
         reader = Reader(client)
@@ -157,6 +159,7 @@ def test_wrong_methods_are_405_with_allow(echo):
             assert answer.error()["code"] == "method_not_allowed"
 
 
+@pytest.mark.case(87)
 def test_head_gives_the_headers_of_get(echo):
     get, head = echo.ask("GET", "/open"), echo.ask("HEAD", "/open")
     assert (head.status, head.body) == (200, b"")
@@ -247,6 +250,7 @@ def test_the_gate_refuses_generating_routes_only(echo):
 # ---- keys, hosts, origins ---------------------------------------------------------------------
 
 
+@pytest.mark.case(82)
 def test_keys():
     long_key = "k" * 255
     with running("key=one:right-key-1", f"key=two:{long_key}") as server:
@@ -295,6 +299,7 @@ def test_any_host_passes_with_keys_or_off_loopback():
         assert server.ask("GET", "/open", headers={"Host": "evil.example"}).status == 200
 
 
+@pytest.mark.case(88)
 def test_cors_is_off_by_default(echo):
     headers = {"Origin": "http://a.example", "Access-Control-Request-Method": "POST"}
     for method, path in (("OPTIONS", "/echo"), ("GET", "/open")):
@@ -303,6 +308,7 @@ def test_cors_is_off_by_default(echo):
         assert not any(name.startswith("access-control") for name in answer.headers)
 
 
+@pytest.mark.case(88)
 def test_cors_matches_origins_and_reflects_headers():
     with running("cors=http://a.example", "cors=http://b.example") as server:
         asked = "authorization, content-type, x-stainless-lang"

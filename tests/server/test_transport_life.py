@@ -29,6 +29,7 @@ def echo():
 # ---- bodies: size, expectation, time ----------------------------------------------------------
 
 
+@pytest.mark.case(80, 92)
 def test_expect_continue_is_answered_only_when_the_body_is_wanted(echo):
     with echo.connect() as client:
         head = request("POST", "/echo", headers={"Expect": "100-continue", "Content-Length": "3"})
@@ -49,6 +50,7 @@ def test_expect_continue_is_answered_only_when_the_body_is_wanted(echo):
             assert is_closed(client)
 
 
+@pytest.mark.case(80)
 def test_too_large_by_content_length_is_told_before_the_body(echo):
     with echo.connect() as client:
         client.sendall(request("POST", "/echo", headers={"Content-Length": str((1 << 20) + 1)}))
@@ -71,6 +73,7 @@ def test_a_client_that_keeps_sending_still_reads_its_refusal(echo, path, status)
         assert answer.error()
 
 
+@pytest.mark.case(80)
 def test_too_large_chunked_is_told_when_the_limit_is_crossed(echo):
     with echo.connect() as client:
         client.sendall(request("POST", "/echo", headers={"Transfer-Encoding": "chunked"}))
@@ -81,6 +84,7 @@ def test_too_large_chunked_is_told_when_the_limit_is_crossed(echo):
         assert is_closed(client)
 
 
+@pytest.mark.case(89)
 def test_a_pipelined_error_with_unread_body_closes(echo):
     with echo.connect() as client:
         reader = Reader(client)
@@ -110,6 +114,7 @@ def drip_until_cut(client, pause):
             time.sleep(pause)
 
 
+@pytest.mark.case(90)
 def test_slow_headers_are_cut_at_the_absolute_deadline():
     with running("header_timeout_ms=1000") as server:
         with not_before(1), server.connect() as client:
@@ -149,6 +154,7 @@ def test_slow_bodies_get_408_and_announced_bytes_buy_time():
         assert server.counts()["rejected bad_request"] == 2
 
 
+@pytest.mark.case(90)
 def test_large_headers_are_refused_like_any_other_request(echo):
     assert echo.ask("GET", "/open", headers={"X-Large": "x" * 65000}).status == 200
     many = {f"X-{i}": "x" * 100 for i in range(650)}
@@ -163,6 +169,7 @@ def test_large_headers_are_refused_like_any_other_request(echo):
             assert answer.headers["connection"] == "close" and is_closed(client)
 
 
+@pytest.mark.case(90)
 def test_headers_beyond_the_librarys_room_are_survived(echo):
     with echo.connect() as client, contextlib.suppress(OSError, EOFError):
         client.sendall(request("GET", "/open", headers={"X-Large": "x" * (1 << 20)}))
@@ -248,6 +255,7 @@ def test_connections_above_the_limit_wait_and_are_then_served():
             assert read_response(late).status == 200
 
 
+@pytest.mark.case(90)
 def test_connections_per_address_are_limited():
     with running("connections_per_address_max=4") as server:
         with contextlib.ExitStack() as stack:
@@ -288,6 +296,7 @@ def test_stream_bytes_are_not_held_back():
         Reader(client).until(b"data: 1\n\n")
 
 
+@pytest.mark.case(91)
 def test_http_1_0_streams_end_by_close(echo):
     with echo.connect() as client:
         client.sendall(request("POST", "/stream", b"5", version="1.0"))
