@@ -24,6 +24,7 @@
 #define UM_DRAW_ORDER 0x80000000u  /* order of positions (random remasking) */
 #define UM_DRAW_RANK 0x80000001u   /* draw of positions by confidence (Dream alg_temp) */
 #define UM_DRAW_COMMIT 0x80000002u /* each position on its own (Dream origin, DiffuLLaMA) */
+#define UM_DRAW_NOISE 0x80000003u  /* which tokens of a first draft are masked again; step 0 */
 
 UM_RNG_FUNCTION void um_philox(uint64_t seed, uint32_t step, uint32_t position, uint32_t draw,
                                uint32_t choice, uint32_t out[4])

@@ -71,7 +71,7 @@ static void count_canvas(um_edits *edits, const um_canvas *canvas)
     const uint8_t *masked = canvas->masked + canvas->prompt_tokens;
 
     forget_canvas(edits);
-    for (int32_t i = 0; i < canvas->params->canvas_tokens; i++)
+    for (int32_t i = 0; i < canvas->extent; i++)
         if (!masked[i] && tokens[i] != edits->mask_token)
             find_or_add(edits, tokens[i])->count++;
 }

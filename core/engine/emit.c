@@ -163,6 +163,12 @@ void um_emit_advance(um_emit *emit, const int32_t *generated, int32_t settled, u
         feed(emit, token);
         scan(emit, false, out);
         if (emit->finish == UM_FINISH_NONE && emit->consumed == emit->options.budget)
-            finish(emit, UM_FINISH_LENGTH, out);
+            finish(emit, emit->options.full_is_stop ? UM_FINISH_STOP : UM_FINISH_LENGTH, out);
     }
+}
+
+void um_emit_end(um_emit *emit, um_finish reason, um_buf *out)
+{
+    if (emit->finish == UM_FINISH_NONE)
+        finish(emit, reason, out);
 }

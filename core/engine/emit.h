@@ -28,6 +28,7 @@ typedef struct um_emit_options {
     int32_t budget;     /* positions that make the answer, at most */
     bool keep_special;  /* special tokens other than MASK and those that end the answer are text */
     bool want_places;   /* um_emit.places is kept */
+    bool full_is_stop;  /* budget used up: UM_FINISH_STOP, the answer is complete (a gap) */
 } um_emit_options;
 
 typedef struct um_emit {
@@ -51,5 +52,7 @@ size_t um_emit_bytes_max(const um_tokenizer *tokenizer, int32_t budget);
  * releasable text to `out`, which must have room. At the end of the answer the rest is released
  * and finish is set; further calls do nothing. */
 void um_emit_advance(um_emit *emit, const int32_t *generated, int32_t settled, um_buf *out);
+/* No more positions will come: releases the rest, with `reason` unless the answer has ended. */
+void um_emit_end(um_emit *emit, um_finish reason, um_buf *out);
 
 #endif

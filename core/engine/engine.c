@@ -145,6 +145,8 @@ um_status um_engine_create(const um_engine_options *options, um_engine **out, um
         .end_tokens = engine->options.end_tokens,
         .end_token_count = options->end_token_count,
     };
+    engine->request_facts.canvas.end_tokens = engine->options.end_tokens;
+    engine->request_facts.canvas.end_token_count = options->end_token_count;
     engine->batch_facts = (um_batch_facts){.eos_token = options->eos_token,
                                            .turn_token = options->turn_token,
                                            .logit_shift = options->logit_shift};
@@ -237,9 +239,11 @@ static void check_submission(const um_engine *engine, const um_submission *submi
 {
     const um_params *params = &submission->params;
 
-    UM_ASSERT(submission->prompt_tokens >= 0);
+    UM_ASSERT(submission->prompt_tokens >= 0 && submission->suffix_tokens >= 0);
+    UM_ASSERT(submission->draft_tokens >= 0 && submission->draft_tokens <= params->canvas_tokens);
     UM_ASSERT(params->max_tokens > 0 && params->max_tokens <= params->canvas_tokens);
-    UM_ASSERT(submission->prompt_tokens <= engine->options.context_max - params->canvas_tokens);
+    UM_ASSERT((int64_t)submission->prompt_tokens + submission->suffix_tokens <=
+              engine->options.context_max - params->canvas_tokens);
 }
 
 um_status um_engine_submit_many(um_engine *engine, const um_submission *submissions, size_t count,
@@ -399,6 +403,7 @@ static um_post make_post(um_request *request, const um_buf *text, const um_journ
         .text = text,
         .tokens = um_canvas_generated(&request->canvas),
         .confidences = request->canvas.confidences + request->canvas.prompt_tokens,
+        .token_count = request->canvas.extent,
         .finish = request->emit.finish,
     };
 
@@ -555,7 +560,8 @@ static void count_progress(um_stats *stats, um_request *request, int32_t tokens_
     stats->tokens_filled += (uint64_t)commits;
     stats->generation_tokens += (uint64_t)(request->emit.tokens - tokens_before);
     if (request->canvas.step == 1) {
-        stats->prompt_tokens += (uint64_t)request->canvas.prompt_tokens;
+        stats->prompt_tokens +=
+            (uint64_t)(request->canvas.prompt_tokens + request->canvas.suffix_tokens);
         um_histogram_add(&stats->queue_seconds,
                          seconds_between(request->arrived_ns, request->started_ns));
         um_histogram_add(&stats->first_draft_seconds, seconds_between(request->arrived_ns, now));

@@ -38,7 +38,7 @@ static int32_t place_of(const um_canvas *canvas, int32_t position)
 {
     int32_t place = position - canvas->prompt_tokens;
 
-    return place < canvas->params->canvas_tokens ? place : -1;
+    return place < canvas->extent ? place : -1;
 }
 
 static int32_t note_changes(const um_canvas *canvas, const um_outcome *outcome,
@@ -87,11 +87,13 @@ void um_journal_note(um_journal *journal, const um_canvas *canvas, int32_t block
 
     *step = (um_draft_step){
         .step = canvas->step,
-        .length = canvas->params->canvas_tokens,
+        .length = canvas->extent,
         .changes = note_changes(canvas, outcome, journal->changes),
-        .block_ended = canvas->block != block,
+        .block_ended = canvas->block != block || canvas->finished,
     };
     um_params_block(canvas->params, block, &step->block_begin, &step->block_end);
+    if (canvas->hurries)
+        step->block_end = canvas->extent;
     journal->guess_count = guess ? note_guesses(canvas, outcome, journal->guesses) : 0;
 }
 
@@ -99,7 +101,7 @@ um_status um_journal_begin(const um_submission *submission, const um_canvas *can
                            um_outbox *outbox, um_err *err)
 {
     const int32_t *tokens = um_canvas_generated(canvas);
-    um_draft_step step = {.length = canvas->params->canvas_tokens};
+    um_draft_step step = {.length = canvas->extent};
     um_draft_change *changes;
 
     if (submission->draft_tokens == 0)

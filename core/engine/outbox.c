@@ -138,9 +138,10 @@ static void write_news(um_outbox *outbox, const um_post *post)
         um_buf_append(&news->text, post->text->data, post->text->length);
     UM_ASSERT(news->text.capacity == capacity); /* what was reserved was enough */
     if (news->tokens) {
-        memcpy(news->tokens, post->tokens, (size_t)news->token_count * sizeof(*news->tokens));
+        UM_ASSERT(post->token_count <= news->token_count);
+        memcpy(news->tokens, post->tokens, (size_t)post->token_count * sizeof(*news->tokens));
         memcpy(news->confidences, post->confidences,
-               (size_t)news->token_count * sizeof(*news->confidences));
+               (size_t)post->token_count * sizeof(*news->confidences));
     }
     if (news->logprobs)
         write_logprobs(outbox, post);

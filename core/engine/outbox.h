@@ -55,8 +55,9 @@ typedef struct um_post {
     bool started;
     um_usage usage;
     const um_buf *text;       /* appended; NULL: none */
-    const int32_t *tokens;    /* copied if the outbox carries tokens */
+    const int32_t *tokens;    /* [token_count] copied if the outbox carries tokens */
     const float *confidences; /* likewise */
+    int32_t token_count;      /* at most what the outbox carries; the rest stays as it is */
     /* rows of logprobs to append: of so many places in the table; the outbox carries them */
     const um_alternative *logprobs; /* [canvas_tokens][logprobs] */
     const int32_t *logprob_places;

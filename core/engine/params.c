@@ -315,6 +315,11 @@ static um_status check_place(const um_params_given *given, const um_params_place
         return um_fail_field(err, UM_E_CONFLICT, "diffusion.noise",
                              "diffusion.noise has no effect without a first draft "
                              "(\"prediction\")");
+    if (given->wants_logprobs && place->draft_tokens > 0)
+        return um_fail_field(err, UM_E_CONFLICT, "logprobs",
+                             "logprobs and %s exclude each other: what stays of a first draft is "
+                             "never scored",
+                             place->draft_field);
     if (given->has_infill_length && given->has_max_tokens &&
         given->infill_length > given->max_tokens)
         return um_fail_field(err, UM_E_INT_ABOVE_MAX, "diffusion.infill_length",

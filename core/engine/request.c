@@ -20,6 +20,7 @@ static um_emit_options emit_options(const um_request *request, const um_submissi
         .stop_token_count = submission->stop_token_count,
         .mask_token = facts->canvas.mask_is_text ? -1 : facts->canvas.mask_token,
         .budget = params->max_tokens,
+        .full_is_stop = params->exact_length && !params->grows,
         .keep_special = params->keep_special_text,
         .want_places = params->logprobs > 0,
     };
@@ -75,8 +76,7 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
     if (!request)
         return um_fail(err, UM_E_NOMEM, "request: no memory for %zu bytes", sizeof(*request));
     copy_submission(request, submission);
-    status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, submission->prompt,
-                            submission->prompt_tokens, err);
+    status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, submission, err);
     if (status != UM_OK)
         goto done;
     emit = emit_options(request, submission, facts);
@@ -97,6 +97,9 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
         status = um_journal_begin(submission, &request->canvas, request->outbox, err);
     if (status != UM_OK)
         goto done;
+    /* positions that a canvas has yet to gain */
+    for (int32_t i = 0; i < request->outbox->news.token_count; i++)
+        request->outbox->news.tokens[i] = facts->canvas.mask_token;
     *out = request;
     request = NULL;
 done:
@@ -135,7 +138,7 @@ static void keep_logprobs(um_request *request, const um_outcome *outcome)
 
         while (outcome->rows[row].position < position)
             UM_ASSERT(++row < outcome->row_count);
-        if (place < 0 || place >= request->params.canvas_tokens)
+        if (place < 0 || place >= request->canvas.extent)
             continue;
         from = outcome->alternatives + (size_t)row * (size_t)outcome->alternative_count;
         to = request->logprobs + (size_t)place * (size_t)width;
@@ -156,7 +159,15 @@ void um_request_advance(um_request *request, const um_outcome *outcome, um_buf *
     if (request->outbox->news.steps)
         um_journal_note(journal, canvas, block, outcome, request->want_guess);
     um_emit_advance(&request->emit, um_canvas_generated(canvas),
-                    canvas->finished ? request->params.canvas_tokens : canvas->settled, text);
+                    canvas->finished ? canvas->extent : canvas->settled, text);
+    if (canvas->finished)
+        um_emit_end(&request->emit, UM_FINISH_LENGTH, text);
+}
+
+void um_request_hurry(um_request *request)
+{
+    um_canvas_hurry(&request->canvas);
+    request->emit.options.full_is_stop = false;
 }
 
 bool um_request_finished(const um_request *request)
@@ -168,13 +179,16 @@ bool um_request_finished(const um_request *request)
 um_usage um_request_usage(const um_request *request)
 {
     const um_canvas *canvas = &request->canvas;
-
-    return (um_usage){
-        .prompt_tokens = canvas->prompt_tokens,
+    um_usage usage = {
+        .prompt_tokens = canvas->prompt_tokens + canvas->suffix_tokens,
         .completion_tokens = request->emit.tokens,
         .steps = canvas->step,
-        /* a finished canvas stands behind its last block */
-        .blocks = canvas->block + (!canvas->finished && canvas->block_step > 0),
-        .canvas_tokens = request->params.canvas_tokens,
+        .blocks = canvas->blocks,
+        .canvas_tokens = canvas->extent,
+        .ended_by_deadline = canvas->hurries && canvas->finished,
     };
+
+    um_canvas_count_draft(canvas, um_request_finished(request), &usage.accepted_tokens,
+                          &usage.rejected_tokens);
+    return usage;
 }

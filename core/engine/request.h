@@ -54,12 +54,15 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
                             um_request **out, um_err *err);
 void um_request_destroy(um_request *request);
 
-/* Rows that this request needs in a step: its canvas, twice with guidance. */
+/* Rows that this request needs in a step: prompt, canvas as it stands and suffix, twice with
+ * guidance. */
 int32_t um_request_rows(const um_request *request);
 /* Applies one step's commits and appends the text that they released to `text`. Where the draft is
  * wanted, `journal` gets what the step changed. */
 void um_request_advance(um_request *request, const um_outcome *outcome, um_buf *text,
                         um_journal *journal);
+/* Its deadline is near: the coming step is the last one. */
+void um_request_hurry(um_request *request);
 /* Nothing is left to do, or (early_stop) nothing that the answer shows can still change. */
 bool um_request_finished(const um_request *request);
 um_usage um_request_usage(const um_request *request);

@@ -30,7 +30,10 @@ static void open_canvas(um_canvas *canvas, const um_params *params, const int32_
 {
     um_err err = {0};
 
-    UM_CHECK_OK(um_canvas_init(canvas, params, &facts, prompt, prompt_tokens, &err), err);
+    UM_CHECK_OK(um_canvas_init(canvas, params, &facts,
+                               &(um_submission){.prompt = prompt, .prompt_tokens = prompt_tokens},
+                               &err),
+                err);
 }
 
 /* Commits `token` at the last `count` candidates; returns how many the canvas asked for. */
@@ -307,14 +310,17 @@ static void where_mask_is_text_positions_are_known_by_place(void)
     um_err err = {0};
     um_canvas canvas;
 
-    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual, (int32_t[]){MASK}, 1, &err), err);
+    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual,
+                               &(um_submission){.prompt = (int32_t[]){MASK}, .prompt_tokens = 1},
+                               &err),
+                err);
     UM_CHECK(!canvas.masked[0] && canvas.given[0]);
     commit(&canvas, 2, MASK);
     UM_CHECK(canvas.finished);
     UM_CHECK_INT(canvas.settled, 2);
     UM_CHECK_INT(um_canvas_generated(&canvas)[0], MASK);
     um_canvas_deinit(&canvas);
-    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual, NULL, 0, &err), err);
+    UM_CHECK_OK(um_canvas_init(&canvas, &params, &textual, &(um_submission){0}, &err), err);
     commit(&canvas, 2, 8);
     UM_CHECK_INT(canvas.tokens[0], 3);
     UM_CHECK_INT(canvas.tokens[1], 8);
@@ -330,14 +336,19 @@ static void running_out_of_memory_is_an_error_without_leaks(void)
 
     for (long n = 1; status != UM_OK; n++) {
         um_mem_fail_after(n);
-        status = um_canvas_init(&canvas, &params, &facts, (int32_t[]){1}, 1, NULL);
+        status = um_canvas_init(&canvas, &params, &facts,
+                                &(um_submission){.prompt = (int32_t[]){1},
+                                                 .prompt_tokens = 1,
+                                                 .draft = (int32_t[]){2},
+                                                 .draft_tokens = 1},
+                                NULL);
         if (status != UM_OK) {
             UM_CHECK_STATUS(status, UM_E_NOMEM);
             failures++;
         }
     }
     um_mem_fail_after(0);
-    UM_CHECK_INT(failures, 4);
+    UM_CHECK_INT(failures, 5);
     um_canvas_deinit(&canvas);
 }
 

@@ -144,9 +144,7 @@ static bool run_scene(scene *s, uint64_t *random)
     um_err err = {0};
     bool any;
 
-    UM_CHECK_OK(um_canvas_init(&canvas, &s->submission.params, &facts, s->prompt,
-                               s->submission.prompt_tokens, &err),
-                err);
+    UM_CHECK_OK(um_canvas_init(&canvas, &s->submission.params, &facts, &s->submission, &err), err);
     UM_CHECK_OK(um_edits_create(&s->submission, ends, 2, MASK, &edits, &err), err);
     any = edits != NULL;
     for (int32_t step = 0; step < s->submission.params.canvas_tokens; step++) {
@@ -237,7 +235,7 @@ static void the_bound_holds_for_the_most_edits(void)
         prompt[i] = 20000 + i;
     for (int32_t i = 0; i < UM_STOP_TOKENS_MAX; i++)
         stop_tokens[i] = 30000 + i;
-    UM_CHECK_OK(um_canvas_init(&canvas, &submission.params, &facts, prompt, ROWS / 2, &err), err);
+    UM_CHECK_OK(um_canvas_init(&canvas, &submission.params, &facts, &submission, &err), err);
     for (int32_t i = 0; i < ROWS / 2; i++) {
         canvas.tokens[ROWS / 2 + i] = i < UM_STOP_TOKENS_MAX ? stop_tokens[i] : 40000 + i;
         canvas.masked[ROWS / 2 + i] = 0;

@@ -196,6 +196,8 @@ static void keys_without_effect_around_this_canvas_are_refused(void)
                        "no effect");
     expect_place_error(GIVEN(noise, 0.5), plain, UM_E_CONFLICT, "diffusion.noise", "no effect");
     expect_place_error(GIVEN(noise, 0.5), gap, UM_E_CONFLICT, "diffusion.noise", "no effect");
+    expect_place_error(&(um_params_given){.wants_logprobs = true}, drafted, UM_E_CONFLICT,
+                       "logprobs", "prediction");
     UM_CHECK_NEAR(place(GIVEN(noise, 0.25), drafted).noise, 0.25, 0);
     UM_CHECK_NEAR(place(&(um_params_given){0}, drafted).noise, 0.5, 0);
     UM_CHECK_NEAR(place(&(um_params_given){0}, plain).noise, 0, 0);
