@@ -14,7 +14,7 @@ static um_status parse(um_api_job *job, um_err *err)
                           .model_aliases = app->config->model_alias.items,
                           .model_alias_count = app->config->model_alias.count,
                           .strict_params = app->config->strict_params,
-                          .max_choices = UM_CHOICES_MAX,
+                          .max_choices = (int32_t)app->config->max_n,
                           .vocab = app->served.info->config.vocab,
                           .mask_token = app->served.engine.canvas.mask_is_text
                                             ? -1

@@ -27,10 +27,24 @@ typedef enum umi_kind {
     UM_KIND_ANY,
 } umi_kind;
 
-/* One body being read. */
+/* Where a preset comes from, from weak to strong. */
+typedef enum umi_preset_source {
+    UM_PRESET_OF_NOTHING,
+    UM_PRESET_OF_EFFORT,
+    UM_PRESET_OF_MODEL, /* "id@fast" */
+    UM_PRESET_OF_DIFFUSION,
+} umi_preset_source;
+
+/* One body being read: what comes out, and what is only known to be checked once all is read. */
 typedef struct umi_reading {
     um_api_request *request;
     const um_api_rules *rules;
+    umi_preset_source preset_source;
+    const um_json *instructions; /* of Responses, until the input is read */
+    bool has_mode;               /* diffusion.stream */
+    bool has_diffusing, diffusing;
+    bool has_best_of;
+    int64_t best_of;
 } umi_reading;
 
 /* Reads a field that is more than a scalar. `value` is never null, and of the row's kind; `label` is
@@ -40,19 +54,26 @@ typedef um_status (*umi_read_fn)(umi_reading *reading, um_json *value, const cha
 
 typedef struct umi_table umi_table;
 
+#define UM_FIELD_NO_MAX 1e300
+
 typedef struct umi_field {
     const char *name;
+    const char *about; /* for the document */
     unsigned endpoints;
     umi_class class;
     umi_kind kind;
     bool required;
-    double min, max;     /* INT and NUMBER: bounds, where max > min */
-    bool above_min;      /* the minimum itself is excluded */
-    const char *words;   /* STRING: what it may be, space-separated; NULL: anything */
-    const char *neutral; /* NEUTRAL: JSON array of the values that change nothing */
-    const char *instead; /* REFUSED: what to use */
-    size_t value, has;   /* SUPPORTED scalars: where they go in um_api_request; has 0: nowhere */
-    umi_read_fn read;    /* instead of value and has; also for checks of ACCEPTED fields */
+    const char *elsewhere; /* required, but where one of these is given, space-separated */
+    double min, max;       /* INT and NUMBER: bounds, where max > min */
+    bool above_min;        /* the minimum itself is excluded */
+    size_t max_rule;       /* an int32_t of um_api_rules that may lower max; 0: none */
+    const char *words;     /* STRING: what it may be, space-separated; NULL: anything */
+    const char *neutral;   /* NEUTRAL: JSON array of the values that change nothing */
+    const char *instead;   /* REFUSED: what to use */
+    size_t value, has;     /* SUPPORTED scalars: where they go in um_api_request; has 0: nowhere */
+    bool inverted;         /* BOOL: stored as its opposite */
+    umi_read_fn read;      /* instead of value and has; also for checks of ACCEPTED fields */
+    const char *shape;     /* what `read` takes: name of a schema of openapi.json */
     const umi_table *members; /* OBJECT: what may be in it */
 } umi_field;
 
@@ -104,12 +125,69 @@ um_status umi_contradicts(const char *label, um_err *err);
 
 /* ---- readers -------------------------------------------------------------------------------- */
 
+/* request_prompt_json.c: what the prompt is made of */
 um_status umi_read_messages(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_edit_message(umi_reading *reading, um_json *value, const char *label,
+                                um_err *err);
 um_status umi_read_prompt(umi_reading *reading, um_json *value, const char *label, um_err *err);
-um_status umi_read_stop(umi_reading *reading, um_json *value, const char *label, um_err *err);
-um_status umi_read_metadata(umi_reading *reading, um_json *value, const char *label, um_err *err);
-um_status umi_read_user(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_text_prompt(umi_reading *reading, um_json *value, const char *label,
+                               um_err *err);
+um_status umi_read_tokens(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_suffix(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_prediction(umi_reading *reading, um_json *value, const char *label, um_err *err);
+/* request_responses_json.c: what only Responses has */
+um_status umi_read_instructions(umi_reading *reading, um_json *value, const char *label,
+                                um_err *err);
+um_status umi_read_input(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_include(umi_reading *reading, um_json *value, const char *label, um_err *err);
+/* request_diffusion_json.c: settings of diffusion */
 um_status umi_read_algorithm(umi_reading *reading, um_json *value, const char *label, um_err *err);
 um_status umi_read_eos_rule(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_preset(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_effort(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_mode(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_diffusing(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_frames(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_infill_length(umi_reading *reading, um_json *value, const char *label,
+                                 um_err *err);
+um_status umi_read_template(umi_reading *reading, um_json *value, const char *label, um_err *err);
+/* request_readers_json.c: the rest */
+um_status umi_read_stop(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_stop_token_ids(umi_reading *reading, um_json *value, const char *label,
+                                  um_err *err);
+um_status umi_read_logprobs(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_best_of(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_logit_bias(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_format(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_tools(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_tool_choice(umi_reading *reading, um_json *value, const char *label,
+                               um_err *err);
+um_status umi_read_metadata(umi_reading *reading, um_json *value, const char *label, um_err *err);
+um_status umi_read_user(umi_reading *reading, um_json *value, const char *label, um_err *err);
+
+/* A part of a message's content. */
+typedef struct umi_part_rule {
+    const char *types;   /* of which it may be, space-separated; all hold `text` ... */
+    const char *refusal; /* ... but this one, which holds `refusal`; NULL: none */
+} umi_part_rule;
+
+/* `object`'s `content`: a string, or text parts, which are joined with one newline. The joined text
+ * takes the parts' place in the body, which thereby owns it. */
+um_status umi_read_content(um_json *object, const umi_part_rule *parts, const char *parent,
+                           const char **out, size_t *length, um_err *err);
+/* A member that must be there, not null, and a string. */
+um_status umi_need_string(const um_json *object, const char *key, const char *parent,
+                          const um_json **out, um_err *err);
+/* What a template calls the role; NULL: it is none of the API's. */
+const char *umi_rendered_role(const um_json *name);
+/* An array of token ids of the model, appended to ids[]; MASK too only where `masks`. */
+um_status umi_read_ids(const um_json *array, const um_api_rules *rules, bool masks,
+                       const char *label, int32_t *ids, um_err *err);
+/* A preset from a source that is at least as strong as what there is. */
+void umi_take_preset(umi_reading *reading, um_preset preset, umi_preset_source source);
+/* By name of `length` bytes. */
+bool umi_find_preset(const char *name, size_t length, um_preset *out);
+/* One of space-separated words. */
+bool umi_has_word(const char *words, const char *word, size_t length);
 
 #endif

@@ -16,10 +16,13 @@
 #include "core/engine/params.h"
 #include "core/text/chat_template.h"
 
+#define UM_MESSAGES_MAX 2048
 #define UM_PROMPTS_MAX 16
-
 #define UM_CHOICES_MAX 8 /* --max-n's own maximum */
 #define UM_TEMPLATE_PARTS_MAX 64
+#define UM_TEXT_LOGPROBS_MAX 5  /* of completions */
+#define UM_DRAFT_INTERVAL_MS 33 /* where a request says nothing */
+#define UM_DRAFT_INTERVAL_MS_MAX 10000
 
 /* Bits, so that a row of a table can be of several. */
 typedef enum um_endpoint {
@@ -41,7 +44,7 @@ typedef enum um_stream_mode {
 
 /* diffusion.draft */
 typedef struct um_draft_options {
-    int64_t interval_ms; /* frames come no more often; 33 where not given */
+    int64_t interval_ms; /* frames come no more often */
     bool full_only;      /* frames: "full" */
     bool guess;
     bool confidence;

@@ -68,12 +68,19 @@ static um_status check_type(const umi_field *f, const json_t *value, const char 
     return fits ? UM_OK : umi_wrong_type(value, label, expected[f->kind], err);
 }
 
-static um_status check_range(const umi_field *f, const json_t *value, const char *label,
-                             um_err *err)
+static double max_of(const umi_field *f, const um_api_rules *rules)
+{
+    double lower = f->max_rule ? *(const int32_t *)((const char *)rules + f->max_rule) : f->max;
+
+    return lower < f->max ? lower : f->max;
+}
+
+static um_status check_range(const umi_field *f, const um_api_rules *rules, const json_t *value,
+                             const char *label, um_err *err)
 {
     bool integer = f->kind == UM_KIND_INT;
     int digits = integer ? 17 : 6;
-    double number = json_number_value(value);
+    double number = json_number_value(value), max = max_of(f, rules);
 
     if (!(f->max > f->min) || !json_is_number(value))
         return UM_OK;
@@ -84,14 +91,14 @@ static um_status check_range(const umi_field *f, const json_t *value, const char
         return um_fail_field(err, integer ? UM_E_INT_BELOW_MIN : UM_E_DEC_BELOW_MIN, label,
                              "`%s` is %.*g; the minimum is %.*g", label, digits, number, digits,
                              f->min);
-    if (!(number <= f->max))
+    if (!(number <= max))
         return um_fail_field(err, integer ? UM_E_INT_ABOVE_MAX : UM_E_DEC_ABOVE_MAX, label,
                              "`%s` is %.*g; the maximum is %.*g", label, digits, number, digits,
-                             f->max);
+                             max);
     return UM_OK;
 }
 
-static bool has_word(const char *words, const char *word, size_t length)
+bool umi_has_word(const char *words, const char *word, size_t length)
 {
     for (const char *at = words; *at;) {
         size_t n = strcspn(at, " ");
@@ -106,7 +113,7 @@ static bool has_word(const char *words, const char *word, size_t length)
 static um_status check_words(const umi_field *f, const json_t *value, const char *label,
                              um_err *err)
 {
-    if (!f->words || has_word(f->words, json_string_value(value), json_string_length(value)))
+    if (!f->words || umi_has_word(f->words, json_string_value(value), json_string_length(value)))
         return UM_OK;
     return um_fail_field(err, UM_E_VALUE, label, "`%s` is \"%.64s\"; expected one of: %s", label,
                          json_string_value(value), f->words);
@@ -144,7 +151,8 @@ static um_status refuse(const umi_field *f, const char *label, um_err *err)
     if (f->instead)
         return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, label, "`%s` is not supported; use `%s`",
                              label, f->instead);
-    return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, label, "`%s` is not supported here", label);
+    return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, label, "`%s` is not supported. %s", label,
+                         f->about);
 }
 
 /* ---- storing -------------------------------------------------------------------------------- */
@@ -165,8 +173,10 @@ static um_status store(const umi_field *f, um_api_request *request, const json_t
     bool again = has && *has, differs = false;
 
     if (f->kind == UM_KIND_BOOL) {
-        differs = *(bool *)place != json_is_true(value);
-        *(bool *)place = json_is_true(value);
+        bool truth = json_is_true(value) != f->inverted;
+
+        differs = *(bool *)place != truth;
+        *(bool *)place = truth;
     } else if (f->kind == UM_KIND_INT) {
         differs = *(int64_t *)place != json_integer_value(value);
         *(int64_t *)place = json_integer_value(value);
@@ -178,6 +188,32 @@ static um_status store(const umi_field *f, um_api_request *request, const json_t
     if (has)
         *has = true;
     return again && differs ? umi_contradicts(label, err) : UM_OK;
+}
+
+/* The value at a path of names; NULL where there is none, or null. */
+static const json_t *value_at(const json_t *root, const char *path, size_t length)
+{
+    while (length > 0 && root) {
+        const char *dot = memchr(path, '.', length);
+        size_t n = dot ? (size_t)(dot - path) : length;
+
+        root = json_object_getn(root, path, n);
+        path += n + (dot != NULL);
+        length -= n + (dot != NULL);
+    }
+    return json_is_null(root) ? NULL : root;
+}
+
+static bool is_elsewhere(const umi_field *f, const json_t *body)
+{
+    for (const char *at = f->elsewhere; at && *at;) {
+        size_t n = strcspn(at, " ");
+
+        if (value_at(body, at, n))
+            return true;
+        at += n + (at[n] == ' ');
+    }
+    return false;
 }
 
 static um_status take_members(const umi_field *f, umi_reading *reading, const json_t *value,
@@ -198,7 +234,7 @@ static um_status take_field(const umi_field *f, umi_reading *reading, json_t *va
     um_status status;
 
     if (!value || json_is_null(value)) {
-        if (f->required)
+        if (f->required && !is_elsewhere(f, reading->request->body))
             return um_fail_field(err, UM_E_MISSING, label, "`%s` is missing", label);
         return UM_OK;
     }
@@ -206,7 +242,7 @@ static um_status take_field(const umi_field *f, umi_reading *reading, json_t *va
         return refuse(f, label, err);
     status = check_type(f, value, label, err);
     if (status == UM_OK)
-        status = check_range(f, value, label, err);
+        status = check_range(f, reading->rules, value, label, err);
     if (status == UM_OK)
         status = check_words(f, value, label, err);
     if (status == UM_OK && f->class == UM_FIELD_NEUTRAL)

@@ -88,7 +88,6 @@ def test_stop_string_cuts_the_text_and_is_the_reason(shared):
     ("stream_options", {"include_usage": True}, "invalid_value", "stream_options"),
     ("n", 0, "integer_below_min_value", "n"),
     ("n", 1000, "integer_above_max_value", "n"),
-    ("n", 3, "unsupported_parameter", "n"),
     ("top_p", 1.5, "decimal_above_max_value", "top_p"),
     ("functions", [], "unsupported_parameter", "functions"),
     ("function_call", "auto", "unsupported_parameter", "function_call"),

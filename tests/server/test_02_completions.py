@@ -57,10 +57,12 @@ def test_sixteen_prompts_are_the_most(shared):
     ({"prompt": [582]}, "invalid_value", "prompt[0]"),
     ({"prompt": [1] * 1024}, "context_length_exceeded", "prompt"),
     ({"prompt": ["ok", "word " * 2000]}, "context_length_exceeded", "prompt"),
-    ({"suffix": "x"}, "unsupported_parameter", "suffix"),
+    ({"prompt": ["a", "b"], "suffix": "x"}, "invalid_value", "suffix"),
+    ({"prompt": [1, 2], "suffix": "x"}, "invalid_value", "suffix"),
     ({"best_of": 2}, "unsupported_parameter", "best_of"),
-    ({"echo": True}, "unsupported_parameter", "echo"),
-    ({"logprobs": 1}, "unsupported_parameter", "logprobs"),
+    ({"echo": True, "suffix": "x"}, "conflicting_parameters", "echo"),
+    ({"echo": True, "logprobs": 0}, "conflicting_parameters", "echo"),
+    ({"logprobs": 6}, "integer_above_max_value", "logprobs"),
 ])
 def test_bad_field_is_named(shared, fields, code, param):
     shared.text(**fields).error(400, code, param)

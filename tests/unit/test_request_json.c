@@ -1,79 +1,10 @@
 /*
  * Request bodies: which field gets which answer. Rejections are compared by status and by the name
- * of the field, as clients see them (`code` and `param`).
+ * of the field, as clients see them (`code` and `param`). Here: what chat and completions share;
+ * test_request_endpoints.c has the others, test_request_generate.c sampling and drafts.
  */
 #include "core/base/mem.h"
-#include "server/request_json.h"
-#include "tests/test.h"
-
-#define CONTEXT 64
-#define VOCAB 40
-#define MASK 35
-
-#define USER "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
-#define CHAT(fields) "{" USER "," fields "}"
-#define TEXT(fields) "{\"prompt\":\"Hi\"," fields "}"
-
-static const um_family family = {.name = "llada", .has_eos_rules = true};
-static const um_params_limits limits = {
-    .family = &family,
-    .defaults = {.algorithm = "low_confidence", .block_length = 8, .max_tokens = 16},
-    .context_max = CONTEXT,
-};
-
-static um_status parse_as(um_endpoint endpoint, const char *body, bool strict, um_api_request *out,
-                          um_err *err)
-{
-    static char *const aliases[] = {(char *)"small"};
-    um_api_rules rules = {.model_id = "org/tiny",
-                          .model_aliases = aliases,
-                          .model_alias_count = 1,
-                          .strict_params = strict,
-                          .vocab = VOCAB,
-                          .mask_token = MASK,
-                          .limits = &limits};
-
-    *err = (um_err){0};
-    return um_api_request_parse(endpoint, body, strlen(body), &rules, out, err);
-}
-
-typedef struct refusal {
-    const char *body;
-    um_status status;
-    const char *field;
-} refusal;
-
-static void check_refusals(um_endpoint endpoint, const refusal *cases, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        um_api_request request;
-        um_err err;
-        um_status status = parse_as(endpoint, cases[i].body, false, &request, &err);
-
-        if (status != cases[i].status || strcmp(err.field, cases[i].field) != 0)
-            um_test_fail(__FILE__, __LINE__, "%s: %s, field \"%s\": %s", cases[i].body,
-                         um_status_name(status), err.field, err.message);
-        um_test_count();
-        um_api_request_deinit(&request);
-    }
-}
-
-static void check_accepted(um_endpoint endpoint, const char *const *bodies, size_t count,
-                           const char *ignored)
-{
-    for (size_t i = 0; i < count; i++) {
-        um_api_request request;
-        um_err err;
-        um_status status = parse_as(endpoint, bodies[i], false, &request, &err);
-
-        if (status != UM_OK)
-            um_test_fail(__FILE__, __LINE__, "%s: %s: %s", bodies[i], err.field, err.message);
-        else
-            UM_CHECK_STR(um_buf_view(&request.ignored), ignored);
-        um_test_count();
-        um_api_request_deinit(&request);
-    }
-}
+#include "tests/support/request_check.h"
 
 /* ---- what comes out ------------------------------------------------------------------------- */
 
@@ -82,24 +13,25 @@ static void a_full_chat_request_is_read(void)
     um_api_request r;
     um_err err;
 
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT,
-                         "{\"model\":\"small\",\"messages\":["
-                         "{\"role\":\"developer\",\"content\":\"be kind\"},"
-                         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
-                         "{\"type\":\"text\",\"text\":\"b\\u0000c\"}]},"
-                         "{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\","
-                         "\"refusal\":\"no\"}],\"refusal\":null,\"name\":\"x\"},"
-                         "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"ok\"}],"
-                         "\"max_tokens\":9,\"max_completion_tokens\":5,\"temperature\":1,"
-                         "\"seed\":-3,\"stop\":[\"X\",\"YZ\"],\"stream\":true,"
-                         "\"stream_options\":{\"include_usage\":true,"
-                         "\"continuous_usage_stats\":true},\"user\":\"u\","
-                         "\"diffusion\":{\"steps_per_block\":4,\"block_length\":8,"
-                         "\"algorithm\":\"random\",\"cfg_scale\":1.5,\"early_stop\":false,"
-                         "\"reference_quirks\":true,\"eos_rule\":\"logits\",\"cache\":\"none\","
-                         "\"echo\":true}}",
-                         true, &r, &err),
-                err);
+    UM_CHECK_OK(
+        um_test_parse(UM_ENDPOINT_CHAT,
+                      "{\"model\":\"small\",\"messages\":["
+                      "{\"role\":\"developer\",\"content\":\"be kind\"},"
+                      "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+                      "{\"type\":\"text\",\"text\":\"b\\u0000c\"}]},"
+                      "{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\","
+                      "\"refusal\":\"no\"}],\"refusal\":null,\"name\":\"x\"},"
+                      "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"ok\"}],"
+                      "\"max_tokens\":9,\"max_completion_tokens\":5,\"temperature\":1,"
+                      "\"seed\":-3,\"stop\":[\"X\",\"YZ\"],\"stream\":true,"
+                      "\"stream_options\":{\"include_usage\":true,"
+                      "\"continuous_usage_stats\":true},\"user\":\"u\","
+                      "\"diffusion\":{\"steps_per_block\":4,\"block_length\":8,"
+                      "\"algorithm\":\"random\",\"cfg_scale\":1.5,\"early_stop\":false,"
+                      "\"reference_quirks\":true,\"eos_rule\":\"logits\",\"cache\":\"none\","
+                      "\"echo\":true}}",
+                      true, &r, &err),
+        err);
     UM_CHECK_INT(r.message_count, 4);
     UM_CHECK_STR(r.messages[0].role, "system");
     UM_CHECK_INT(r.messages[1].content_length, 5);
@@ -129,21 +61,24 @@ static void a_prompt_has_four_forms(void)
     um_api_request r;
     um_err err;
 
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":\"abc\"}", true, &r, &err), err);
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":\"abc\"}", true, &r, &err),
+                err);
     UM_CHECK_INT(r.prompt_count, 1);
     UM_CHECK_STR(r.prompts[0].text, "abc");
     um_api_request_deinit(&r);
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[\"a\",\"bc\"]}", true, &r, &err),
-                err);
+    UM_CHECK_OK(
+        um_test_parse(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[\"a\",\"bc\"]}", true, &r, &err), err);
     UM_CHECK_INT(r.prompt_count, 2);
     UM_CHECK_STR(r.prompts[1].text, "bc");
     um_api_request_deinit(&r);
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[0,39,7]}", true, &r, &err), err);
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[0,39,7]}", true, &r, &err),
+                err);
     UM_CHECK_INT(r.prompt_count, 1);
     UM_CHECK_INT(r.prompts[0].id_count, 3);
     UM_CHECK_INT(r.prompts[0].ids[1], 39);
     um_api_request_deinit(&r);
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[[1],[2,3]]}", true, &r, &err), err);
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[[1],[2,3]]}", true, &r, &err),
+                err);
     UM_CHECK_INT(r.prompt_count, 2);
     UM_CHECK_INT(r.prompts[1].ids[1], 3);
     um_api_request_deinit(&r);
@@ -165,23 +100,25 @@ static void aliases_of_peers_reach_the_same_settings(void)
     for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
         char body[256];
 
-        snprintf(body, sizeof(body), CHAT("\"%s\":%s,\"diffusion\":{\"steps\":4}"), cases[i].name,
-                 cases[i].value); /* an equal value is no conflict */
-        UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT, body, true, &r, &err), err);
+        snprintf(body, sizeof(body), UM_TEST_CHAT("\"%s\":%s,\"diffusion\":{\"steps\":4}"),
+                 cases[i].name, cases[i].value); /* an equal value is no conflict */
+        UM_CHECK_OK(um_test_parse(UM_ENDPOINT_CHAT, body, true, &r, &err), err);
         UM_CHECK_INT(r.given.steps, 4);
         um_api_request_deinit(&r);
     }
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT,
-                         CHAT("\"gen_length\":7,\"block_size\":8,\"dllm_denoising_steps\":2,"
-                              "\"alg\":\"MaskGIT_plus\",\"remasking\":\"low_confidence\""),
-                         true, &r, &err),
-                err);
+    UM_CHECK_OK(
+        um_test_parse(UM_ENDPOINT_CHAT,
+                      UM_TEST_CHAT("\"gen_length\":7,\"block_size\":8,\"dllm_denoising_steps\":2,"
+                                   "\"alg\":\"MaskGIT_plus\",\"remasking\":\"low_confidence\""),
+                      true, &r, &err),
+        err);
     UM_CHECK_INT(r.given.max_tokens, 7);
     UM_CHECK_INT(r.given.block_length, 8);
     UM_CHECK_INT(r.given.steps_per_block, 2);
     UM_CHECK_STR(r.given.algorithm, "low_confidence");
     um_api_request_deinit(&r);
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT, CHAT("\"confidence_threshold\":0.5"), true, &r, &err),
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_CHAT, UM_TEST_CHAT("\"confidence_threshold\":0.5"), true,
+                              &r, &err),
                 err);
     UM_CHECK(r.given.has_threshold && r.given.threshold == 0.5);
     um_api_request_deinit(&r);
@@ -193,22 +130,22 @@ static void unknown_fields_are_named_or_refused(void)
     um_err err;
     um_buf body = {0};
 
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT,
-                         CHAT("\"foo\":1,\"b\\u00e4,r\\r\\nx: y\":null,"
-                              "\"stream\":true,\"stream_options\":{\"extra\":1}"),
-                         false, &r, &err),
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_CHAT,
+                              UM_TEST_CHAT("\"foo\":1,\"b\\u00e4,r\\r\\nx: y\":null,"
+                                           "\"stream\":true,\"stream_options\":{\"extra\":1}"),
+                              false, &r, &err),
                 err);
     UM_CHECK_STR(um_buf_view(&r.ignored), "stream_options.extra, foo, b???r??x:?y");
     um_api_request_deinit(&r);
-    UM_CHECK_STATUS(parse_as(UM_ENDPOINT_CHAT, CHAT("\"foo\":1"), true, &r, &err),
+    UM_CHECK_STATUS(um_test_parse(UM_ENDPOINT_CHAT, UM_TEST_CHAT("\"foo\":1"), true, &r, &err),
                     UM_E_UNKNOWN_PARAM);
     UM_CHECK_STR(err.field, "foo");
     /* 16 names at most */
-    um_buf_text(&body, "{" USER ",\"stream\":true,\"stream_options\":{\"x\":1,\"y\":1}");
+    um_buf_text(&body, "{" UM_TEST_USER ",\"stream\":true,\"stream_options\":{\"x\":1,\"y\":1}");
     for (int i = 0; i < 40; i++)
         um_buf_printf(&body, ",\"f%02d\":1", i);
     um_buf_char(&body, '}');
-    UM_CHECK_OK(parse_as(UM_ENDPOINT_CHAT, um_buf_view(&body), false, &r, &err), err);
+    UM_CHECK_OK(um_test_parse(UM_ENDPOINT_CHAT, um_buf_view(&body), false, &r, &err), err);
     UM_CHECK_INT(r.ignored.length, 2 * 16 + 14 * 3 + 15 * 2);
     um_api_request_deinit(&r);
     um_buf_deinit(&body);
@@ -219,57 +156,61 @@ static void unknown_fields_are_named_or_refused(void)
 static void null_is_absent_everywhere(void)
 {
     static const char *const bodies[] = {
-        CHAT("\"model\":null,\"max_completion_tokens\":null,\"max_tokens\":null,"
-             "\"temperature\":null,\"top_p\":null,\"seed\":null,\"n\":null,\"stop\":null,"
-             "\"stream\":null,\"stream_options\":null,\"logprobs\":null,\"top_logprobs\":null,"
-             "\"logit_bias\":null,\"frequency_penalty\":null,\"presence_penalty\":null,"
-             "\"response_format\":null,\"tools\":null,\"tool_choice\":null,"
-             "\"parallel_tool_calls\":null,\"functions\":null,\"function_call\":null,"
-             "\"prediction\":null,\"reasoning_effort\":null,\"verbosity\":null,"
-             "\"modalities\":null,\"audio\":null,\"web_search_options\":null,"
-             "\"moderation\":null,\"metadata\":null,\"store\":null,\"user\":null,"
-             "\"service_tier\":null,\"top_k\":null,\"diffusion\":null,\"diffusing\":null,"
-             "\"steps\":null,\"alg\":null"),
-        CHAT("\"diffusion\":{\"preset\":null,\"steps\":null,\"algorithm\":null,\"stream\":null,"
-             "\"draft\":null,\"template\":null,\"deadline_ms\":null}"),
+        UM_TEST_CHAT(
+            "\"model\":null,\"max_completion_tokens\":null,\"max_tokens\":null,"
+            "\"temperature\":null,\"top_p\":null,\"seed\":null,\"n\":null,\"stop\":null,"
+            "\"stream\":null,\"stream_options\":null,\"logprobs\":null,\"top_logprobs\":null,"
+            "\"logit_bias\":null,\"frequency_penalty\":null,\"presence_penalty\":null,"
+            "\"response_format\":null,\"tools\":null,\"tool_choice\":null,"
+            "\"parallel_tool_calls\":null,\"functions\":null,\"function_call\":null,"
+            "\"prediction\":null,\"reasoning_effort\":null,\"verbosity\":null,"
+            "\"modalities\":null,\"audio\":null,\"web_search_options\":null,"
+            "\"moderation\":null,\"metadata\":null,\"store\":null,\"user\":null,"
+            "\"service_tier\":null,\"top_k\":null,\"diffusion\":null,\"diffusing\":null,"
+            "\"steps\":null,\"alg\":null"),
+        UM_TEST_CHAT(
+            "\"diffusion\":{\"preset\":null,\"steps\":null,\"algorithm\":null,\"stream\":null,"
+            "\"draft\":null,\"template\":null,\"deadline_ms\":null}"),
     };
 
-    check_accepted(UM_ENDPOINT_CHAT, bodies, UM_COUNT_OF(bodies), "");
+    um_test_accepted(UM_ENDPOINT_CHAT, bodies, UM_COUNT_OF(bodies), "");
 }
 
 static void neutral_values_change_nothing(void)
 {
     static const char *const bodies[] = {
-        CHAT("\"top_p\":1,\"n\":1,\"logprobs\":false,\"top_logprobs\":0,\"logit_bias\":{},"
-             "\"frequency_penalty\":0.0,\"presence_penalty\":0,\"response_format\":"
-             "{\"type\":\"text\"},\"tools\":[],\"tool_choice\":\"none\","
-             "\"parallel_tool_calls\":true,\"reasoning_effort\":\"medium\","
-             "\"modalities\":[\"text\"],\"top_k\":-1,\"min_p\":0,\"repetition_penalty\":1.0,"
-             "\"min_tokens\":0,\"ignore_eos\":false,\"stop_token_ids\":[],"
-             "\"skip_special_tokens\":true,\"add_generation_prompt\":true,"
-             "\"continue_final_message\":false,\"chat_template_kwargs\":{},\"diffusing\":false,"
-             "\"stop\":[]"),
-        CHAT("\"diffusion\":{\"preset\":\"recommended\",\"stream\":\"settled\","
-             "\"cache\":\"auto\",\"order_temperature\":0,\"max_post_steps\":0,"
-             "\"infill_length\":\"auto\"}"),
-        CHAT("\"user\":\"u\",\"metadata\":{\"k\":\"v\"},\"store\":true,"
-             "\"service_tier\":\"flex\",\"verbosity\":\"low\",\"prompt_cache_key\":\"k\","
-             "\"safety_identifier\":\"s\",\"prediction\":{\"type\":\"content\"},"
-             "\"realtime\":true"),
+        UM_TEST_CHAT(
+            "\"top_p\":1,\"n\":1,\"logprobs\":false,\"top_logprobs\":0,\"logit_bias\":{},"
+            "\"frequency_penalty\":0.0,\"presence_penalty\":0,\"response_format\":"
+            "{\"type\":\"text\"},\"tools\":[],\"tool_choice\":\"none\","
+            "\"parallel_tool_calls\":true,\"reasoning_effort\":\"medium\","
+            "\"modalities\":[\"text\"],\"top_k\":-1,\"min_p\":0,\"repetition_penalty\":1.0,"
+            "\"min_tokens\":0,\"ignore_eos\":false,\"stop_token_ids\":[],"
+            "\"skip_special_tokens\":true,\"add_generation_prompt\":true,"
+            "\"continue_final_message\":false,\"chat_template_kwargs\":{},\"diffusing\":false,"
+            "\"stop\":[]"),
+        UM_TEST_CHAT("\"diffusion\":{\"preset\":\"recommended\",\"stream\":\"settled\","
+                     "\"cache\":\"auto\",\"order_temperature\":0,\"max_post_steps\":0,"
+                     "\"infill_length\":\"auto\"}"),
+        UM_TEST_CHAT(
+            "\"user\":\"u\",\"metadata\":{\"k\":\"v\"},\"store\":true,"
+            "\"service_tier\":\"flex\",\"verbosity\":\"low\",\"prompt_cache_key\":\"k\","
+            "\"safety_identifier\":\"s\",\"prediction\":{\"type\":\"content\",\"content\":\"\"},"
+            "\"realtime\":true"),
     };
     static const char *const texts[] = {
-        TEXT("\"suffix\":\"\",\"echo\":false,\"best_of\":1,\"n\":1,\"logprobs\":null"),
+        UM_TEST_TEXT("\"suffix\":\"\",\"echo\":false,\"best_of\":1,\"n\":1,\"logprobs\":null"),
     };
 
-    check_accepted(UM_ENDPOINT_CHAT, bodies, UM_COUNT_OF(bodies), "");
-    check_accepted(UM_ENDPOINT_COMPLETIONS, texts, UM_COUNT_OF(texts), "");
+    um_test_accepted(UM_ENDPOINT_CHAT, bodies, UM_COUNT_OF(bodies), "");
+    um_test_accepted(UM_ENDPOINT_COMPLETIONS, texts, UM_COUNT_OF(texts), "");
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
 
 static void broken_json_is_refused(void)
 {
-    static const refusal cases[] = {
+    static const um_test_refusal cases[] = {
         {"", UM_E_JSON, ""},
         {"{", UM_E_JSON, ""},
         {"[]", UM_E_JSON, ""},
@@ -282,25 +223,33 @@ static void broken_json_is_refused(void)
         {"{} x", UM_E_JSON, ""},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void the_model_is_checked_before_other_fields(void)
 {
-    static const refusal cases[] = {
+    static const um_test_refusal cases[] = {
         {"{\"model\":\"nope\",\"temperature\":\"x\"}", UM_E_MODEL_NOT_FOUND, "model"},
         {"{\"model\":7}", UM_E_TYPE, "model"},
         {"{\"model\":\"\"}", UM_E_MISSING, "messages"}, /* empty: the only model */
         {"{\"model\":\"org/tiny\"}", UM_E_MISSING, "messages"},
-        {"{\"model\":\"org/tiny@fast\"}", UM_E_MODEL_NOT_FOUND, "model"},
+        {"{\"model\":\"org/tiny@fast\"}", UM_E_MISSING, "messages"},
+        {"{\"model\":\"small@max\"}", UM_E_MISSING, "messages"}, /* aliases have presets too */
+        {"{\"model\":\"at@fast\"}", UM_E_MISSING, "messages"},   /* a whole id with an @ */
+        {"{\"model\":\"at@fast@max\"}", UM_E_MISSING, "messages"},
+        {"{\"model\":\"org/tiny@nope\"}", UM_E_MODEL_NOT_FOUND, "model"},
+        {"{\"model\":\"org/tiny@\"}", UM_E_MODEL_NOT_FOUND, "model"},
+        {"{\"model\":\"@fast\"}", UM_E_MODEL_NOT_FOUND, "model"},
+        {"{\"model\":\"other@fast\"}", UM_E_MODEL_NOT_FOUND, "model"},
+        {"{\"model\":\"at\"}", UM_E_MODEL_NOT_FOUND, "model"},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void messages_name_what_is_wrong_with_them(void)
 {
-    static const refusal cases[] = {
+    static const um_test_refusal cases[] = {
         {"{}", UM_E_MISSING, "messages"},
         {"{\"messages\":null,\"temperature\":9}", UM_E_MISSING, "messages"},
         {"{\"messages\":\"x\"}", UM_E_TYPE, "messages"},
@@ -335,12 +284,12 @@ static void messages_name_what_is_wrong_with_them(void)
          "messages[0].tool_call_id"},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void prompts_name_what_is_wrong_with_them(void)
 {
-    static const refusal cases[] = {
+    static const um_test_refusal cases[] = {
         {"{}", UM_E_MISSING, "prompt"},
         {"{\"prompt\":1}", UM_E_TYPE, "prompt"},
         {"{\"prompt\":[]}", UM_E_EMPTY_ARRAY, "prompt"},
@@ -356,53 +305,51 @@ static void prompts_name_what_is_wrong_with_them(void)
         {"{\"prompt\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
          "\"\",\"\"]}",
          UM_E_ARRAY_ABOVE_MAX, "prompt"},
-        {TEXT("\"suffix\":\"x\""), UM_E_UNSUPPORTED_PARAM, "suffix"},
-        {TEXT("\"echo\":true"), UM_E_UNSUPPORTED_PARAM, "echo"},
-        {TEXT("\"best_of\":2"), UM_E_UNSUPPORTED_PARAM, "best_of"},
-        {TEXT("\"logprobs\":1"), UM_E_UNSUPPORTED_PARAM, "logprobs"},
+        {UM_TEST_TEXT("\"best_of\":2"), UM_E_UNSUPPORTED_PARAM, "best_of"},
     };
 
-    check_refusals(UM_ENDPOINT_COMPLETIONS, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_COMPLETIONS, cases, UM_COUNT_OF(cases));
 }
 
 static void values_out_of_range_are_refused(void)
 {
-    static const refusal cases[] = {
-        {CHAT("\"max_tokens\":0"), UM_E_INT_BELOW_MIN, "max_tokens"},
-        {CHAT("\"max_tokens\":16.0"), UM_E_TYPE, "max_tokens"},
-        {CHAT("\"max_completion_tokens\":\"16\""), UM_E_TYPE, "max_completion_tokens"},
-        {CHAT("\"temperature\":2.1"), UM_E_DEC_ABOVE_MAX, "temperature"},
-        {CHAT("\"temperature\":-0.1"), UM_E_DEC_BELOW_MIN, "temperature"},
-        {CHAT("\"temperature\":\"1\""), UM_E_TYPE, "temperature"},
-        {CHAT("\"temperature\":true"), UM_E_TYPE, "temperature"},
-        {CHAT("\"top_p\":1.5"), UM_E_DEC_ABOVE_MAX, "top_p"},
-        {CHAT("\"top_k\":-2"), UM_E_INT_BELOW_MIN, "top_k"},
-        {CHAT("\"top_k\":2147483648"), UM_E_INT_ABOVE_MAX, "top_k"},
-        {CHAT("\"top_k\":1.5"), UM_E_TYPE, "top_k"},
-        {CHAT("\"min_p\":-0.1"), UM_E_DEC_BELOW_MIN, "min_p"},
-        {CHAT("\"diffusion\":{\"eps\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.eps"},
-        {CHAT("\"diffusion\":{\"order_temperature\":11}"), UM_E_DEC_ABOVE_MAX,
+    static const um_test_refusal cases[] = {
+        {UM_TEST_CHAT("\"max_tokens\":0"), UM_E_INT_BELOW_MIN, "max_tokens"},
+        {UM_TEST_CHAT("\"max_tokens\":16.0"), UM_E_TYPE, "max_tokens"},
+        {UM_TEST_CHAT("\"max_completion_tokens\":\"16\""), UM_E_TYPE, "max_completion_tokens"},
+        {UM_TEST_CHAT("\"temperature\":2.1"), UM_E_DEC_ABOVE_MAX, "temperature"},
+        {UM_TEST_CHAT("\"temperature\":-0.1"), UM_E_DEC_BELOW_MIN, "temperature"},
+        {UM_TEST_CHAT("\"temperature\":\"1\""), UM_E_TYPE, "temperature"},
+        {UM_TEST_CHAT("\"temperature\":true"), UM_E_TYPE, "temperature"},
+        {UM_TEST_CHAT("\"top_p\":1.5"), UM_E_DEC_ABOVE_MAX, "top_p"},
+        {UM_TEST_CHAT("\"top_k\":-2"), UM_E_INT_BELOW_MIN, "top_k"},
+        {UM_TEST_CHAT("\"top_k\":2147483648"), UM_E_INT_ABOVE_MAX, "top_k"},
+        {UM_TEST_CHAT("\"top_k\":1.5"), UM_E_TYPE, "top_k"},
+        {UM_TEST_CHAT("\"min_p\":-0.1"), UM_E_DEC_BELOW_MIN, "min_p"},
+        {UM_TEST_CHAT("\"diffusion\":{\"eps\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.eps"},
+        {UM_TEST_CHAT("\"diffusion\":{\"order_temperature\":11}"), UM_E_DEC_ABOVE_MAX,
          "diffusion.order_temperature"},
-        {CHAT("\"n\":0"), UM_E_INT_BELOW_MIN, "n"},
-        {CHAT("\"n\":1000"), UM_E_INT_ABOVE_MAX, "n"},
-        {CHAT("\"seed\":1.5"), UM_E_TYPE, "seed"},
-        {CHAT("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), UM_E_ARRAY_ABOVE_MAX, "stop"},
-        {CHAT("\"stop\":[\"\"]"), UM_E_VALUE, "stop[0]"},
-        {CHAT("\"stop\":\"\""), UM_E_VALUE, "stop"},
-        {CHAT("\"stop\":5"), UM_E_TYPE, "stop"},
-        {CHAT("\"stop\":[5]"), UM_E_TYPE, "stop[0]"},
-        {CHAT("\"stream\":1"), UM_E_TYPE, "stream"},
-        {CHAT("\"stream_options\":{}"), UM_E_VALUE, "stream_options"},
-        {CHAT("\"stream\":true,\"stream_options\":{\"include_usage\":1}"), UM_E_TYPE,
+        {UM_TEST_CHAT("\"n\":0"), UM_E_INT_BELOW_MIN, "n"},
+        {UM_TEST_CHAT("\"n\":1000"), UM_E_INT_ABOVE_MAX, "n"},
+        {UM_TEST_CHAT("\"seed\":1.5"), UM_E_TYPE, "seed"},
+        {UM_TEST_CHAT("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), UM_E_ARRAY_ABOVE_MAX, "stop"},
+        {UM_TEST_CHAT("\"stop\":[\"\"]"), UM_E_VALUE, "stop[0]"},
+        {UM_TEST_CHAT("\"stop\":\"\""), UM_E_VALUE, "stop"},
+        {UM_TEST_CHAT("\"stop\":5"), UM_E_TYPE, "stop"},
+        {UM_TEST_CHAT("\"stop\":[5]"), UM_E_TYPE, "stop[0]"},
+        {UM_TEST_CHAT("\"stream\":1"), UM_E_TYPE, "stream"},
+        {UM_TEST_CHAT("\"stream_options\":{}"), UM_E_VALUE, "stream_options"},
+        {UM_TEST_CHAT("\"stream\":true,\"stream_options\":{\"include_usage\":1}"), UM_E_TYPE,
          "stream_options.include_usage"},
-        {CHAT("\"top_logprobs\":21"), UM_E_INT_ABOVE_MAX, "top_logprobs"},
-        {CHAT("\"reasoning_effort\":\"extreme\""), UM_E_VALUE, "reasoning_effort"},
-        {CHAT("\"metadata\":{\"a\":1}"), UM_E_TYPE, "metadata.a"},
-        {CHAT("\"store\":\"yes\""), UM_E_TYPE, "store"},
-        {CHAT("\"temperature\":9,\"diffusion\":{\"foo\":1}"), UM_E_DEC_ABOVE_MAX, "temperature"},
+        {UM_TEST_CHAT("\"top_logprobs\":21"), UM_E_INT_ABOVE_MAX, "top_logprobs"},
+        {UM_TEST_CHAT("\"reasoning_effort\":\"extreme\""), UM_E_VALUE, "reasoning_effort"},
+        {UM_TEST_CHAT("\"metadata\":{\"a\":1}"), UM_E_TYPE, "metadata.a"},
+        {UM_TEST_CHAT("\"store\":\"yes\""), UM_E_TYPE, "store"},
+        {UM_TEST_CHAT("\"temperature\":9,\"diffusion\":{\"foo\":1}"), UM_E_DEC_ABOVE_MAX,
+         "temperature"},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void a_bound_of_many_digits_is_told_in_full(void)
@@ -410,7 +357,8 @@ static void a_bound_of_many_digits_is_told_in_full(void)
     um_api_request request;
     um_err err;
 
-    UM_CHECK_STATUS(parse_as(UM_ENDPOINT_CHAT, CHAT("\"top_k\":2147483648"), false, &request, &err),
+    UM_CHECK_STATUS(um_test_parse(UM_ENDPOINT_CHAT, UM_TEST_CHAT("\"top_k\":2147483648"), false,
+                                  &request, &err),
                     UM_E_INT_ABOVE_MAX);
     UM_CHECK_STR(err.message, "`top_k` is 2147483648; the maximum is 2147483647");
     um_api_request_deinit(&request);
@@ -418,65 +366,72 @@ static void a_bound_of_many_digits_is_told_in_full(void)
 
 static void what_this_build_lacks_is_refused_not_dropped(void)
 {
-    static const refusal cases[] = {
-        {CHAT("\"n\":2"), UM_E_UNSUPPORTED_PARAM, "n"},
-        {CHAT("\"logprobs\":true"), UM_E_UNSUPPORTED_PARAM, "logprobs"},
-        {CHAT("\"logit_bias\":{\"1\":2}"), UM_E_UNSUPPORTED_PARAM, "logit_bias"},
-        {CHAT("\"frequency_penalty\":1"), UM_E_UNSUPPORTED_PARAM, "frequency_penalty"},
-        {CHAT("\"response_format\":{\"type\":\"json_object\"}"), UM_E_UNSUPPORTED_PARAM,
+    static const um_test_refusal cases[] = {
+        {UM_TEST_CHAT("\"response_format\":{\"type\":\"json_object\"}"), UM_E_UNSUPPORTED_PARAM,
          "response_format"},
-        {CHAT("\"tools\":[{\"type\":\"function\"}]"), UM_E_UNSUPPORTED_PARAM, "tools"},
-        {CHAT("\"tool_choice\":\"required\""), UM_E_UNSUPPORTED_PARAM, "tool_choice"},
-        {CHAT("\"functions\":[]"), UM_E_UNSUPPORTED_PARAM, "functions"},
-        {CHAT("\"function_call\":\"auto\""), UM_E_UNSUPPORTED_PARAM, "function_call"},
-        {CHAT("\"audio\":{}"), UM_E_UNSUPPORTED_PARAM, "audio"},
-        {CHAT("\"web_search_options\":{}"), UM_E_UNSUPPORTED_PARAM, "web_search_options"},
-        {CHAT("\"moderation\":true"), UM_E_UNSUPPORTED_PARAM, "moderation"},
-        {CHAT("\"modalities\":[\"audio\"]"), UM_E_UNSUPPORTED_PARAM, "modalities"},
-        {CHAT("\"reasoning_effort\":\"low\""), UM_E_UNSUPPORTED_VALUE, "reasoning_effort"},
-        {CHAT("\"ignore_eos\":true"), UM_E_UNSUPPORTED_PARAM, "ignore_eos"},
-        {CHAT("\"diffusing\":true"), UM_E_UNSUPPORTED_PARAM, "diffusing"},
-        {CHAT("\"diffusion\":{\"preset\":\"fast\"}"), UM_E_UNSUPPORTED_VALUE, "diffusion.preset"},
-        {CHAT("\"diffusion\":{\"stream\":\"draft\"}"), UM_E_UNSUPPORTED_VALUE, "diffusion.stream"},
-        {CHAT("\"diffusion\":{\"cache\":\"prefix\"}"), UM_E_UNSUPPORTED_VALUE, "diffusion.cache"},
-        {CHAT("\"diffusion\":{\"deadline_ms\":5}"), UM_E_UNSUPPORTED_PARAM,
-         "diffusion.deadline_ms"},
+        {UM_TEST_CHAT("\"tools\":[{\"type\":\"function\"}]"), UM_E_UNSUPPORTED_PARAM, "tools"},
+        {UM_TEST_CHAT("\"tool_choice\":\"required\""), UM_E_UNSUPPORTED_PARAM, "tool_choice"},
+        {UM_TEST_CHAT("\"functions\":[]"), UM_E_UNSUPPORTED_PARAM, "functions"},
+        {UM_TEST_CHAT("\"function_call\":\"auto\""), UM_E_UNSUPPORTED_PARAM, "function_call"},
+        {UM_TEST_CHAT("\"audio\":{}"), UM_E_UNSUPPORTED_PARAM, "audio"},
+        {UM_TEST_CHAT("\"web_search_options\":{}"), UM_E_UNSUPPORTED_PARAM, "web_search_options"},
+        {UM_TEST_CHAT("\"moderation\":true"), UM_E_UNSUPPORTED_PARAM, "moderation"},
+        {UM_TEST_CHAT("\"modalities\":[\"audio\"]"), UM_E_UNSUPPORTED_PARAM, "modalities"},
+        {UM_TEST_CHAT("\"diffusion\":{\"cache\":\"prefix\"}"), UM_E_UNSUPPORTED_VALUE,
+         "diffusion.cache"},
+        {UM_TEST_CHAT("\"diffusion\":{\"cache\":\"dual\"}"), UM_E_UNSUPPORTED_VALUE,
+         "diffusion.cache"},
+        {UM_TEST_CHAT("\"diffusion\":{\"edit_threshold\":0.5}"), UM_E_UNSUPPORTED_PARAM,
+         "diffusion.edit_threshold"},
+        {UM_TEST_CHAT("\"diffusion\":{\"max_post_steps\":1}"), UM_E_UNSUPPORTED_PARAM,
+         "diffusion.max_post_steps"},
+        {UM_TEST_CHAT("\"diffusion\":{\"entropy_bound\":1}"), UM_E_UNSUPPORTED_PARAM,
+         "diffusion.entropy_bound"},
+        {UM_TEST_CHAT("\"diffusion\":{\"template\":[]}"), UM_E_UNSUPPORTED_PARAM,
+         "diffusion.template"},
+        {UM_TEST_CHAT("\"diffusion\":{\"infill_length\":4}"), UM_E_UNSUPPORTED_PARAM,
+         "diffusion.infill_length"},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void diffusion_settings_are_checked_against_each_other(void)
 {
-    static const refusal cases[] = {
-        {CHAT("\"diffusion\":1"), UM_E_TYPE, "diffusion"},
-        {CHAT("\"diffusion\":{\"foo\":1}"), UM_E_UNKNOWN_PARAM, "diffusion.foo"},
-        {CHAT("\"diffusion\":{\"steps\":0}"), UM_E_INT_BELOW_MIN, "diffusion.steps"},
-        {CHAT("\"diffusion\":{\"steps\":8193}"), UM_E_INT_ABOVE_MAX, "diffusion.steps"},
-        {CHAT("\"diffusion\":{\"block_length\":0}"), UM_E_INT_BELOW_MIN, "diffusion.block_length"},
-        {CHAT("\"diffusion\":{\"block_length\":65}"), UM_E_INT_ABOVE_MAX, "diffusion.block_length"},
-        {CHAT("\"diffusion\":{\"threshold\":1.1}"), UM_E_DEC_ABOVE_MAX, "diffusion.threshold"},
-        {CHAT("\"diffusion\":{\"factor\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.factor"},
-        {CHAT("\"diffusion\":{\"algorithm\":\"nope\"}"), UM_E_UNSUPPORTED_VALUE,
-         "diffusion.algorithm"},
-        {CHAT("\"diffusion\":{\"algorithm\":\"entropy_bound\"}"), UM_E_UNSUPPORTED_VALUE,
-         "diffusion.algorithm"},
-        {CHAT("\"diffusion\":{\"cache\":\"nope\"}"), UM_E_VALUE, "diffusion.cache"},
-        {CHAT("\"diffusion\":{\"eos_rule\":\"nope\"}"), UM_E_VALUE, "diffusion.eos_rule"},
-        {CHAT("\"diffusion\":{\"steps\":4,\"steps_per_block\":2}"), UM_E_CONFLICT,
-         "diffusion.steps_per_block"},
-        {CHAT("\"diffusion\":{\"threshold\":0.5,\"factor\":1}"), UM_E_CONFLICT, "diffusion.factor"},
-        {CHAT("\"diffusion\":{\"threshold\":0.5,\"algorithm\":\"random\"}"), UM_E_CONFLICT,
+    static const um_test_refusal cases[] = {
+        {UM_TEST_CHAT("\"diffusion\":1"), UM_E_TYPE, "diffusion"},
+        {UM_TEST_CHAT("\"diffusion\":{\"foo\":1}"), UM_E_UNKNOWN_PARAM, "diffusion.foo"},
+        {UM_TEST_CHAT("\"diffusion\":{\"steps\":0}"), UM_E_INT_BELOW_MIN, "diffusion.steps"},
+        {UM_TEST_CHAT("\"diffusion\":{\"steps\":8193}"), UM_E_INT_ABOVE_MAX, "diffusion.steps"},
+        {UM_TEST_CHAT("\"diffusion\":{\"block_length\":0}"), UM_E_INT_BELOW_MIN,
+         "diffusion.block_length"},
+        {UM_TEST_CHAT("\"diffusion\":{\"block_length\":65}"), UM_E_INT_ABOVE_MAX,
+         "diffusion.block_length"},
+        {UM_TEST_CHAT("\"diffusion\":{\"threshold\":1.1}"), UM_E_DEC_ABOVE_MAX,
          "diffusion.threshold"},
-        {CHAT("\"steps\":4,\"diffusion\":{\"steps\":8}"), UM_E_CONFLICT, "steps"},
-        {CHAT("\"num_denoising_steps\":4,\"steps\":8"), UM_E_CONFLICT, "num_denoising_steps"},
-        {CHAT("\"alg\":\"random\",\"diffusion\":{\"algorithm\":\"low_confidence\"}"), UM_E_CONFLICT,
-         "alg"},
-        {CHAT("\"max_tokens\":4,\"gen_length\":5"), UM_E_CONFLICT, "gen_length"},
-        {CHAT("\"steps\":\"4\""), UM_E_TYPE, "steps"},
+        {UM_TEST_CHAT("\"diffusion\":{\"factor\":0}"), UM_E_DEC_BELOW_MIN, "diffusion.factor"},
+        {UM_TEST_CHAT("\"diffusion\":{\"algorithm\":\"nope\"}"), UM_E_UNSUPPORTED_VALUE,
+         "diffusion.algorithm"},
+        {UM_TEST_CHAT("\"diffusion\":{\"algorithm\":\"entropy_bound\"}"), UM_E_UNSUPPORTED_VALUE,
+         "diffusion.algorithm"},
+        {UM_TEST_CHAT("\"diffusion\":{\"cache\":\"nope\"}"), UM_E_VALUE, "diffusion.cache"},
+        {UM_TEST_CHAT("\"diffusion\":{\"eos_rule\":\"nope\"}"), UM_E_VALUE, "diffusion.eos_rule"},
+        {UM_TEST_CHAT("\"diffusion\":{\"steps\":4,\"steps_per_block\":2}"), UM_E_CONFLICT,
+         "diffusion.steps_per_block"},
+        {UM_TEST_CHAT("\"diffusion\":{\"threshold\":0.5,\"factor\":1}"), UM_E_CONFLICT,
+         "diffusion.factor"},
+        {UM_TEST_CHAT("\"diffusion\":{\"threshold\":0.5,\"algorithm\":\"random\"}"), UM_E_CONFLICT,
+         "diffusion.threshold"},
+        {UM_TEST_CHAT("\"steps\":4,\"diffusion\":{\"steps\":8}"), UM_E_CONFLICT, "steps"},
+        {UM_TEST_CHAT("\"num_denoising_steps\":4,\"steps\":8"), UM_E_CONFLICT,
+         "num_denoising_steps"},
+        {UM_TEST_CHAT("\"alg\":\"random\",\"diffusion\":{\"algorithm\":\"low_confidence\"}"),
+         UM_E_CONFLICT, "alg"},
+        {UM_TEST_CHAT("\"max_tokens\":4,\"gen_length\":5"), UM_E_CONFLICT, "gen_length"},
+        {UM_TEST_CHAT("\"steps\":\"4\""), UM_E_TYPE, "steps"},
     };
 
-    check_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
+    um_test_refusals(UM_ENDPOINT_CHAT, cases, UM_COUNT_OF(cases));
 }
 
 static void an_unknown_algorithm_is_told_the_known_ones(void)
@@ -484,8 +439,9 @@ static void an_unknown_algorithm_is_told_the_known_ones(void)
     um_api_request r;
     um_err err;
 
-    UM_CHECK_STATUS(parse_as(UM_ENDPOINT_CHAT, CHAT("\"alg\":\"nope\""), false, &r, &err),
-                    UM_E_UNSUPPORTED_VALUE);
+    UM_CHECK_STATUS(
+        um_test_parse(UM_ENDPOINT_CHAT, UM_TEST_CHAT("\"alg\":\"nope\""), false, &r, &err),
+        UM_E_UNSUPPORTED_VALUE);
     UM_CHECK_STR(err.field, "alg");
     UM_CHECK(strstr(err.message, um_policy_names()) != NULL);
 }
@@ -510,7 +466,7 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
             um_status status;
 
             um_mem_fail_after(n);
-            status = parse_as(cases[i].endpoint, cases[i].body, false, &r, &err);
+            status = um_test_parse(cases[i].endpoint, cases[i].body, false, &r, &err);
             if (um_mem_fail_pending()) {
                 um_mem_fail_after(0);
                 UM_CHECK_INT(status, UM_OK);

@@ -1,0 +1,57 @@
+#include "tests/support/request_check.h"
+
+static const um_family family = {.name = "llada", .has_eos_rules = true};
+static const um_params_limits limits = {
+    .family = &family,
+    .defaults = {.algorithm = "low_confidence", .block_length = 8, .max_tokens = 16},
+    .context_max = UM_TEST_CONTEXT,
+};
+
+um_status um_test_parse(um_endpoint endpoint, const char *body, bool strict, um_api_request *out,
+                        um_err *err)
+{
+    static char *const aliases[] = {(char *)"small", (char *)"at@fast"};
+    um_api_rules rules = {.model_id = "org/tiny",
+                          .model_aliases = aliases,
+                          .model_alias_count = UM_COUNT_OF(aliases),
+                          .strict_params = strict,
+                          .vocab = UM_TEST_VOCAB,
+                          .mask_token = UM_TEST_MASK,
+                          .max_choices = UM_TEST_MAX_N,
+                          .limits = &limits};
+
+    *err = (um_err){0};
+    return um_api_request_parse(endpoint, body, strlen(body), &rules, out, err);
+}
+
+void um_test_refusals(um_endpoint endpoint, const um_test_refusal *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        um_api_request request;
+        um_err err;
+        um_status status = um_test_parse(endpoint, cases[i].body, false, &request, &err);
+
+        if (status != cases[i].status || strcmp(err.field, cases[i].field) != 0)
+            um_test_fail(__FILE__, __LINE__, "%s: %s, field \"%s\": %s", cases[i].body,
+                         um_status_name(status), err.field, err.message);
+        um_test_count();
+        um_api_request_deinit(&request);
+    }
+}
+
+void um_test_accepted(um_endpoint endpoint, const char *const *bodies, size_t count,
+                      const char *ignored)
+{
+    for (size_t i = 0; i < count; i++) {
+        um_api_request request;
+        um_err err;
+        um_status status = um_test_parse(endpoint, bodies[i], false, &request, &err);
+
+        if (status != UM_OK)
+            um_test_fail(__FILE__, __LINE__, "%s: %s: %s", bodies[i], err.field, err.message);
+        else
+            UM_CHECK_STR(um_buf_view(&request.ignored), ignored);
+        um_test_count();
+        um_api_request_deinit(&request);
+    }
+}
