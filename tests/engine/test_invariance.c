@@ -1,9 +1,10 @@
 /*
- * Batch invisibility: a request's tokens and float32 confidences are the same bytes whatever shares
- * its steps, in whatever order it came, and on however many threads.
+ * Batch invisibility: a request's tokens, float32 confidences, log-probabilities and drafts are the
+ * same bytes whatever shares its steps, in whatever order it came, and on however many threads.
  *
  * A pool of requests (both temperatures, every policy, guidance, EOS rules, stop strings, several
- * lengths) is first run one by one on one thread. Then random schedules put a handful of them
+ * lengths; half of them with penalties, biases, a minimum length, log-probabilities or guesses, of
+ * the other half nobody wants more than tokens) is first run one by one on one thread. Then random schedules put a handful of them
  * together with random arrivals and cancels, and every request that ends is compared with its run
  * alone, byte for byte. What a step held is counted, so that the test cannot pass by never sharing.
  */
@@ -32,6 +33,9 @@ typedef struct counts {
     int32_t mixed;       /* schedules with a step of >= 3 requests of different lengths */
     int32_t compared[2]; /* results, by temperature 0 and 1 */
     int32_t cancelled;
+    int32_t rows;   /* of log-probabilities compared */
+    int32_t drafts; /* compared */
+    int32_t wished; /* shared steps that brought alternatives back */
 } counts;
 
 /* splitmix64 (Steele, Lea and Flood) */
@@ -80,6 +84,31 @@ static void draw_given(um_params_given *given, int32_t index, uint64_t *random)
     given->eos_rule = (um_eos_rule)pick(random, UM_EOS_NONE, UM_EOS_LOGITS);
 }
 
+/* What the API has beyond the sampler, each by its own draw. */
+static void draw_extras(um_tiny_request *request, uint64_t *random)
+{
+    um_params_given *given = &request->given;
+
+    given->has_frequency_penalty = pick(random, 1, 2) == 1;
+    given->frequency_penalty = pick(random, -8, 8) / 4.0;
+    given->has_presence_penalty = pick(random, 1, 2) == 1;
+    given->presence_penalty = pick(random, -8, 8) / 4.0;
+    given->has_repetition_penalty = pick(random, 1, 2) == 1;
+    given->repetition_penalty = pick(random, 2, 12) / 4.0;
+    given->has_min_tokens = pick(random, 1, 2) == 1;
+    given->min_tokens = pick(random, 1, (int32_t)given->max_tokens);
+    given->ignore_eos = pick(random, 1, 4) == 1;
+    given->wants_logprobs = pick(random, 1, 3) > 1;
+    given->top_logprobs = given->wants_logprobs ? pick(random, 0, UM_LOGPROBS_MAX) : 0;
+    request->want_draft = pick(random, 1, 2) == 1;
+    request->stop_token = pick(random, 1, 2) == 1 ? pick(random, 1, 34) : 0;
+    request->bias_count = pick(random, 0, UM_TINY_BIASES_MAX);
+    for (int32_t i = 0; i < request->bias_count; i++)
+        request->biases[i] = (um_logit_edit){.token = 9 * i + pick(random, 0, 8),
+                                             .bias = (float)pick(random, -10, 10),
+                                             .repetition = 1};
+}
+
 static void draw_pool(pool *p)
 {
     uint64_t random = 20250611;
@@ -96,6 +125,8 @@ static void draw_pool(pool *p)
             request->stop.length = 1;
             request->stop.bytes[0] = (char)pick(&random, 0, 34); /* ids are bytes here */
         }
+        if (i / 2 % 2 == 1)
+            draw_extras(request, &random);
     }
 }
 
@@ -140,6 +171,8 @@ static bool same(const um_tiny_result *a, const um_tiny_result *b)
            memcmp(&a->usage, &b->usage, sizeof(a->usage)) == 0 &&
            memcmp(a->tokens, b->tokens, count * sizeof(*a->tokens)) == 0 &&
            memcmp(a->confidences, b->confidences, count * sizeof(*a->confidences)) == 0 &&
+           a->logprob_rows == b->logprob_rows &&
+           memcmp(a->logprobs, b->logprobs, sizeof(a->logprobs)) == 0 && a->journal == b->journal &&
            strcmp(a->text, b->text) == 0;
 }
 
@@ -175,6 +208,11 @@ static void compare(const pool *p, const um_tiny_engine *tiny, const member *m, 
         c->cancelled++;
     } else {
         c->compared[m->index % 2]++;
+        c->rows += result->logprob_rows;
+        c->drafts += result->last_step > 0;
+        if (result->draft_differs)
+            um_test_fail(__FILE__, __LINE__, "request %d of the pool: its draft is not its canvas",
+                         m->index);
         if (!same(result, &p->alone[m->index]))
             um_test_fail(__FILE__, __LINE__, "request %d of the pool differs from its run alone",
                          m->index);
@@ -201,6 +239,7 @@ static void run_schedule(const pool *p, um_tiny_engine *tiny, uint64_t *random, 
         }
         tiny->step_lengths = 0;
         busy = um_tiny_engine_turn(tiny);
+        c->wished += busy && tiny->step_requests > 1 && tiny->step_alternatives > 0;
         mixed = mixed || (tiny->step_requests >= 3 && tiny->step_lengths >= 3);
     }
     for (int32_t i = 0; i < count; i++)
@@ -227,14 +266,16 @@ static void run_schedules(const char *backend, const char *isa, um_precision pre
         run_schedule(&p, &tiny, &random, &c);
     printf(
         "    %s %s, %d threads: %d schedules%s, %d of them with a step of 3 requests of different "
-        "lengths or more; %d results at temperature 0 and %d at 1 compared, %d cancelled\n",
+        "lengths or more; %d results at temperature 0 and %d at 1 compared, %d cancelled; %d rows "
+        "of log-probabilities, %d drafts, %d shared steps with alternatives\n",
         um_backend_name(tiny.backend), precision == UM_PRECISION_F32 ? "f32" : "bf16", threads,
         c.schedules, UM_TEST_SANITIZED ? " (fewer, under a sanitizer)" : "", c.mixed, c.compared[0],
-        c.compared[1], c.cancelled);
+        c.compared[1], c.cancelled, c.rows, c.drafts, c.wished);
     UM_CHECK_INT(c.schedules, schedules);
     UM_CHECK(c.mixed >= schedules * 9 / 10);
     UM_CHECK(c.compared[0] > schedules && c.compared[1] > schedules);
     UM_CHECK(c.cancelled > 0);
+    UM_CHECK(c.rows > schedules && c.drafts > schedules / 2 && c.wished > schedules);
     um_tiny_engine_close(&tiny);
 }
 
@@ -299,6 +340,36 @@ static void canary_another_seed_gives_another_result(void)
     um_tiny_engine_close(&tiny);
 }
 
+/* So do the wishes beyond the sampler. */
+static void canary_without_edits_results_differ(void)
+{
+    static pool p;
+    static um_tiny_engine tiny;
+    int32_t differing = 0;
+
+    run_alone(&p, "cpu", NULL, UM_PRECISION_F32);
+    UM_CHECK(open_engine(&tiny, "cpu", NULL, UM_PRECISION_F32, 1));
+    for (int32_t i = 0; i < POOL; i++) {
+        um_tiny_request request = p.requests[i];
+        const um_tiny_result *result;
+        uint64_t id;
+
+        request.bias_count = 0;
+        request.given.has_frequency_penalty = request.given.has_presence_penalty = false;
+        request.given.has_repetition_penalty = request.given.has_min_tokens = false;
+        id = um_tiny_engine_submit(&tiny, &request);
+        while (um_tiny_engine_turn(&tiny))
+            continue;
+        result = um_tiny_engine_result(&tiny, id);
+        if (i / 2 % 2 == 0)
+            UM_CHECK(same(result, &p.alone[i]));
+        else
+            differing += memcmp(result->tokens, p.alone[i].tokens, sizeof(result->tokens)) != 0;
+    }
+    UM_CHECK(differing >= POOL / 4);
+    um_tiny_engine_close(&tiny);
+}
+
 static const um_test tests[] = {
     {"f32_on_one_thread", f32_on_one_thread, 300},
     {"f32_on_two_threads", f32_on_two_threads, 300},
@@ -307,5 +378,6 @@ static const um_test tests[] = {
     {"every_instruction_set", every_instruction_set, 300},
     {"the_reference_backend", the_reference_backend, 300},
     UM_TEST(canary_another_seed_gives_another_result),
+    UM_TEST(canary_without_edits_results_differ),
 };
 UM_TEST_MAIN(tests)

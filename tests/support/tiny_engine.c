@@ -23,16 +23,21 @@ static um_status noting_step(void *context, const um_plan *plan, um_step_result 
 {
     um_tiny_engine *tiny = context;
     bool seen[CONTEXT + 1] = {false};
+    um_status status;
 
     tiny->step_requests = plan->request_count;
     tiny->step_lengths = 0;
+    tiny->step_alternatives = plan->alternative_count;
     for (int32_t i = 0; i < plan->sequence_count; i++) {
         int32_t length = plan->cu_seqlens[i + 1] - plan->cu_seqlens[i];
 
         tiny->step_lengths += !seen[length];
         seen[length] = true;
     }
-    return um_step_run(tiny->step, plan, result, err);
+    status = um_step_run(tiny->step, plan, result, err);
+    if (status == UM_OK && tiny->watch)
+        tiny->watch(tiny->watch_context, plan, result);
+    return status;
 }
 
 static void open_model(um_tiny_engine *tiny, const um_tiny_engine_options *options,
@@ -131,6 +136,13 @@ um_params um_tiny_engine_params(const um_tiny_engine *tiny, const um_tiny_reques
     return params;
 }
 
+static void begin_result(um_tiny_result *result, const um_params *params)
+{
+    *result = (um_tiny_result){.logprob_width = params->logprobs};
+    for (int32_t i = 0; i < UM_TINY_CANVAS_MAX; i++)
+        result->draft[i] = UM_TINY_MASK;
+}
+
 uint64_t um_tiny_engine_submit(um_tiny_engine *tiny, const um_tiny_request *request)
 {
     um_submission submission = {
@@ -139,14 +151,61 @@ uint64_t um_tiny_engine_submit(um_tiny_engine *tiny, const um_tiny_request *requ
         .params = um_tiny_engine_params(tiny, request),
         .stops = &request->stop,
         .stop_count = request->stop.length > 0,
+        .stop_tokens = &request->stop_token,
+        .stop_token_count = request->stop_token != 0,
+        .biases = request->biases,
+        .bias_count = request->bias_count,
         .want_tokens = true,
+        .want_draft = request->want_draft,
+        .want_guess = request->want_draft,
     };
     uint64_t id = 0;
     um_err err = {0};
 
     must(um_engine_submit(tiny->engine, &submission, &id, &err), &err);
-    tiny->results[id % UM_TINY_RESULTS] = (um_tiny_result){0};
+    begin_result(&tiny->results[id % UM_TINY_RESULTS], &submission.params);
     return id;
+}
+
+/* FNV-1a */
+static uint64_t hash(uint64_t so_far, const void *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        so_far = (so_far ^ ((const uint8_t *)bytes)[i]) * 0x100000001B3u;
+    return so_far;
+}
+
+static uint64_t hash_changes(uint64_t so_far, const um_draft_change *changes, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        so_far = hash(so_far, &changes[i].position, sizeof(changes[i].position));
+        so_far = hash(so_far, &changes[i].token, sizeof(changes[i].token));
+        so_far = hash(so_far, &changes[i].confidence, sizeof(changes[i].confidence));
+    }
+    return so_far;
+}
+
+static void keep_draft(um_tiny_result *result, const um_event *event)
+{
+    for (int32_t i = 0; i < event->step_count; i++) {
+        const um_draft_step *step = &event->steps[i];
+        const int32_t said[] = {step->step,   step->block_begin, step->block_end,
+                                step->length, step->changes,     step->block_ended};
+
+        result->journal = hash(result->journal, said, sizeof(said));
+        result->last_step = step->step;
+    }
+    result->journal = hash_changes(result->journal, event->changes, event->change_count);
+    result->journal = hash_changes(result->journal, event->guesses, event->guess_count);
+    for (int32_t i = 0; i < event->change_count; i++)
+        result->draft[event->changes[i].position] = event->changes[i].token;
+    if (event->step_count > 0 && memcmp(result->draft, event->tokens,
+                                        (size_t)event->token_count * sizeof(*event->tokens)) != 0)
+        result->draft_differs = true;
+    result->guess_count = event->guess_count;
+    if (event->guess_count > 0)
+        memcpy(result->guesses, event->guesses,
+               (size_t)event->guess_count * sizeof(*event->guesses));
 }
 
 static void keep_event(um_tiny_engine *tiny, const um_event *event)
@@ -161,6 +220,11 @@ static void keep_event(um_tiny_engine *tiny, const um_event *event)
     memcpy(result->tokens, event->tokens, (size_t)event->token_count * sizeof(*event->tokens));
     memcpy(result->confidences, event->confidences,
            (size_t)event->token_count * sizeof(*event->confidences));
+    if (event->logprob_rows > 0)
+        memcpy(result->logprobs + result->logprob_rows * result->logprob_width, event->logprobs,
+               (size_t)(event->logprob_rows * result->logprob_width) * sizeof(*event->logprobs));
+    result->logprob_rows += event->logprob_rows;
+    keep_draft(result, event);
     if (event->done)
         result->id = event->id;
 }
@@ -175,6 +239,11 @@ bool um_tiny_engine_turn(um_tiny_engine *tiny)
         um_event_deinit(&event);
     }
     return status != UM_EMPTY;
+}
+
+const um_tiny_result *um_tiny_engine_progress(const um_tiny_engine *tiny, uint64_t id)
+{
+    return &tiny->results[id % UM_TINY_RESULTS];
 }
 
 const um_tiny_result *um_tiny_engine_result(const um_tiny_engine *tiny, uint64_t id)
