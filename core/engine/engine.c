@@ -23,6 +23,11 @@
 /* Weight of the newest interval in the running mean. */
 #define ENDING_INTERVAL_WEIGHT 0.2
 
+/* The newest step's share of the running mean is 1 in so many. */
+#define STEP_MEAN_SPAN 8
+/* A deadline is near when so many turns would pass it: the coming one, and one in reserve. */
+#define DEADLINE_TURNS 2
+
 /* What travels through the mailbox. */
 typedef struct um_arrival {
     um_request *request; /* owned by the message; NULL: the thread shall end */
@@ -55,6 +60,7 @@ struct um_engine {
     um_step_result *result;
     um_buf text;        /* released in this step by one request */
     um_journal journal; /* what this step changed of one request */
+    int64_t step_ns;    /* running mean of a step's time; 0: none was seen */
     bool stopping;
     bool thread_started;
     pthread_t thread;
@@ -438,6 +444,14 @@ static void end_request(um_engine *engine, um_request *request, const um_buf *te
     um_request_destroy(request);
 }
 
+/* Its own deadline passed in the queue, not the engine's limit. */
+static bool waited_in_vain(const um_engine *engine, const um_request *request)
+{
+    int32_t limit = engine->options.request_timeout_ms, own = request->params.deadline_ms;
+
+    return !request->admitted && own > 0 && (limit == 0 || own < limit);
+}
+
 static void end_early(um_engine *engine, um_request *request)
 {
     um_err error = {0};
@@ -450,8 +464,13 @@ static void end_early(um_engine *engine, um_request *request)
         um_fail(&error, UM_E_CANCELLED, "the request was cancelled");
         break;
     case UM_E_TIMEOUT:
-        um_fail(&error, UM_E_TIMEOUT, "the request was not complete after %d ms, the limit",
-                engine->options.request_timeout_ms);
+        if (waited_in_vain(engine, request))
+            um_fail_field(&error, UM_E_TIMEOUT, "diffusion.deadline_ms",
+                          "the request was still waiting when its deadline, %d ms, passed",
+                          request->params.deadline_ms);
+        else
+            um_fail(&error, UM_E_TIMEOUT, "the request was not complete after %d ms, the limit",
+                    engine->options.request_timeout_ms);
         break;
     case UM_E_QUEUE_TIMEOUT:
         um_fail(&error, UM_E_QUEUE_TIMEOUT, "the request waited %d ms in the queue, the limit",
@@ -494,6 +513,9 @@ static um_status judge(const um_engine *engine, const um_request *request, uint6
     if (request->cancel_asked)
         return UM_E_CANCELLED;
     if (is_over(request->arrived_ns, now, engine->options.request_timeout_ms))
+        return UM_E_TIMEOUT;
+    /* one that runs is hurried instead */
+    if (!request->admitted && is_over(request->arrived_ns, now, request->params.deadline_ms))
         return UM_E_TIMEOUT;
     if (!request->admitted && is_over(request->arrived_ns, now, engine->options.queue_timeout_ms))
         return UM_E_QUEUE_TIMEOUT;
@@ -550,6 +572,25 @@ static void admit(um_engine *engine)
         engine->stats.running++;
         engine->stats.canvas_tokens += request->params.canvas_tokens;
         pthread_mutex_unlock(&engine->lock);
+    }
+}
+
+/* Makes the next turn of each request the last one whose deadline another turn might miss. A turn
+ * comes around once in as many steps as all rows together need. */
+static void hurry(um_engine *engine)
+{
+    uint64_t now = now_ns(engine), turn_ns;
+    int64_t rows = 0, per_step = engine->options.rows_per_step;
+
+    for (int32_t i = 0; i < engine->running_count; i++)
+        rows += um_request_rows(engine->running[i]);
+    turn_ns = (uint64_t)((rows + per_step - 1) / per_step) * (uint64_t)engine->step_ns;
+    for (int32_t i = 0; i < engine->running_count; i++) {
+        um_request *request = engine->running[i];
+        uint64_t limit_ns = (uint64_t)request->params.deadline_ms * NS_PER_MS;
+
+        if (limit_ns > 0 && now + DEADLINE_TURNS * turn_ns > request->arrived_ns + limit_ns)
+            um_request_hurry(request);
     }
 }
 
@@ -626,7 +667,9 @@ static bool advance(um_engine *engine, int32_t index, uint64_t began, uint64_t n
 static void count_step(um_engine *engine, int32_t served, uint64_t began, uint64_t now)
 {
     um_stats *stats = &engine->stats;
+    int64_t took = (int64_t)(now - began);
 
+    engine->step_ns += engine->step_ns ? (took - engine->step_ns) / STEP_MEAN_SPAN : took;
     pthread_mutex_lock(&engine->lock);
     stats->forward_passes++;
     stats->positions_evaluated += (uint64_t)engine->plan->row_count;
@@ -677,6 +720,7 @@ um_status um_engine_turn(um_engine *engine)
     take_arrivals(engine);
     sweep(engine);
     admit(engine);
+    hurry(engine);
     if (engine->running_count > 0)
         return step(engine);
     pthread_mutex_lock(&engine->lock);

@@ -33,7 +33,7 @@ typedef struct um_stats {
     /* now */
     int32_t running;
     int32_t waiting;
-    int64_t canvas_tokens;  /* generated positions of all running canvases */
+    int64_t canvas_tokens;  /* generated positions of all running canvases, when fully grown */
     double batch_occupancy; /* requests in the last step / batch_max; 0 when idle */
     /* since start */
     uint64_t requests_submitted;

@@ -101,10 +101,17 @@ static void draw_marks(sim *s, bool *marks, int32_t rows, int32_t count)
 
 static void check_packed_row(sim *s, const um_plan *plan, const sim_request *r, int32_t sequence)
 {
-    int32_t first = plan->cu_seqlens[sequence];
+    bool guided = r->submission.params.cfg_scale > 0.0f;
+    int32_t length = umi_sim_row_length(r);
+    const int32_t *ids = plan->ids + plan->cu_seqlens[sequence];
+    bool same =
+        plan->cu_seqlens[sequence + 1] - plan->cu_seqlens[sequence] == length &&
+        (!guided || plan->cu_seqlens[sequence + 2] - plan->cu_seqlens[sequence + 1] == length);
 
-    if (plan->cu_seqlens[sequence + 1] - first != umi_sim_row_length(r) ||
-        memcmp(plan->ids + first, r->row, (size_t)umi_sim_row_length(r) * sizeof(*r->row)) != 0)
+    for (int32_t i = 0; i < length && same; i++)
+        same =
+            ids[i] == r->row[i] && (!guided || ids[length + i] == (r->given[i] ? MASK : r->row[i]));
+    if (!same)
         umi_sim_fault(s, "request %llu: the packed row is not its canvas",
                       (unsigned long long)r->id);
 }
@@ -122,6 +129,10 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
                       rule->count, rule->rows);
         count = 1;
     }
+    if (r->hurries && (rule->kind != UM_SELECT_COUNT || rule->count != umi_sim_all_masks(r) ||
+                       rule->rows != rule->count))
+        umi_sim_fault(s, "request %llu: its last step does not fill everything",
+                      (unsigned long long)r->id);
     if (rule->kind != UM_SELECT_COUNT)
         count = pick(s, count, rule->rows);
     draw_marks(s, marks, rule->rows, count);
@@ -141,7 +152,7 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
         written++;
     }
     result->counts[index] = written;
-    umi_sim_move_schedule(r);
+    umi_sim_move_schedule(s, r);
 }
 
 static um_status scripted_step(void *context, const um_plan *plan, um_step_result *result,
@@ -149,13 +160,17 @@ static um_status scripted_step(void *context, const um_plan *plan, um_step_resul
 {
     sim *s = context;
     int32_t sequence = 0;
+    int64_t took;
 
     s->stepped = true;
-    um_fake_clock_advance_ms(&s->clock, (uint64_t)pick(s, 0, 20));
+    took = pick(s, 0, 20);
+    um_fake_clock_advance_ms(&s->clock, (uint64_t)took);
+    took *= 1000000;
     if (s->fails) {
         s->failed = true;
         return um_fail(err, UM_E_DEVICE, "scripted loss of the device");
     }
+    s->step_ns = s->step_ns == 0 ? took : s->step_ns + (took - s->step_ns) / 8;
     if (plan->request_count != s->served)
         umi_sim_fault(s, "%d requests take part, the model expected %d", plan->request_count,
                       s->served);
@@ -182,7 +197,7 @@ static void draw_params(sim *s, sim_request *r)
     /* those whose every step commits what the model below can foresee */
     static const char *const policies[] = {"low_confidence", "random", "threshold", "factor"};
     um_params *p = &r->submission.params;
-    int32_t prompt = r->submission.prompt_tokens;
+    bool gap = r->submission.suffix_tokens > 0 || chance(s, 4);
 
     *p = (um_params){
         .policy = um_policy_find(policies[pick(s, 0, 3)]),
@@ -193,10 +208,16 @@ static void draw_params(sim *s, sim_request *r)
         .early_stop = !chance(s, 4),
         .reference_quirks = chance(s, 4),
         .seed = (uint64_t)(r - s->requests),
+        .deadline_ms = chance(s, 3) ? pick(s, 1, 300) : 0,
+        .noise = (float)pick(s, 0, 4) / 4.0f,
+        .exact_length = gap,
+        .grows = gap && chance(s, 2),
     };
     p->count = um_policy_count(p->policy, false);
     p->block_count = (p->max_tokens + p->block_length - 1) / p->block_length;
-    p->canvas_tokens = umi_sim_smaller(p->block_count * p->block_length, CONTEXT - prompt);
+    p->canvas_tokens = gap ? p->max_tokens
+                           : umi_sim_smaller(p->block_count * p->block_length,
+                                             CONTEXT - r->submission.prompt_tokens);
     p->steps_per_block = pick(s, 1, p->block_length);
     if (p->count != UM_COUNT_QUOTA && chance(s, 2))
         p->steps_per_block = 0;
@@ -217,20 +238,40 @@ static void draw_stops(sim *s, sim_request *r)
     }
 }
 
+/* Some of its tokens are pinned, but never the whole canvas. */
+static void draw_draft(sim *s, sim_request *r)
+{
+    um_submission *to = &r->submission;
+
+    to->draft = r->draft;
+    to->pinned = r->pinned;
+    to->draft_tokens = chance(s, 2) ? 0 : pick(s, 1, to->params.max_tokens);
+    for (int32_t i = 0; i < to->draft_tokens; i++) {
+        r->draft[i] = chance(s, 4)    ? UM_DRAFT_MASKED
+                      : chance(s, 30) ? UM_BYTE_END
+                                      : 'a' + pick(s, 0, 3);
+        r->pinned[i] = i > 0 && r->draft[i] != UM_DRAFT_MASKED && chance(s, 3);
+    }
+}
+
 static void draw_request(sim *s, sim_request *r)
 {
     *r = (sim_request){0};
     r->submission.prompt = r->prompt;
     r->submission.prompt_tokens = pick(s, 0, CONTEXT / 2);
+    r->submission.suffix = r->suffix;
+    if (chance(s, 3))
+        r->submission.suffix_tokens = pick(s, 0, CONTEXT / 2 - r->submission.prompt_tokens);
+    for (int32_t i = 0; i < r->submission.suffix_tokens; i++)
+        r->suffix[i] = chance(s, 60) ? MASK : 's';
     r->submission.owner = (uint64_t)pick(s, 0, 3);
     r->submission.want_tokens = chance(s, 3);
     for (int32_t i = 0; i < r->submission.prompt_tokens; i++)
         r->prompt[i] = chance(s, 60) ? MASK : 'p';
     draw_params(s, r);
     draw_stops(s, r);
-    for (int32_t i = 0; i < umi_sim_row_length(r); i++)
-        r->row[i] = i < r->submission.prompt_tokens ? r->prompt[i] : MASK;
-    r->block_masks = umi_sim_block_masks(r);
+    draw_draft(s, r);
+    umi_sim_begin(s, r);
 }
 
 static um_status expected_admission(const sim *s, int32_t count)
@@ -300,6 +341,17 @@ static sim_request *find(sim *s, uint64_t id)
     return NULL;
 }
 
+/* Positions that a gap has yet to gain hold MASK. */
+static bool is_canvas(const sim_request *r, const int32_t *tokens)
+{
+    bool same = true;
+
+    for (int32_t i = 0; i < r->submission.params.canvas_tokens; i++)
+        same =
+            same && tokens[i] == (i < r->extent ? r->row[r->submission.prompt_tokens + i] : MASK);
+    return same;
+}
+
 static void check_tokens(sim *s, const sim_request *r, const um_event *event)
 {
     const um_params *p = &r->submission.params;
@@ -311,8 +363,7 @@ static void check_tokens(sim *s, const sim_request *r, const um_event *event)
     }
     if (!event->tokens || event->token_count != p->canvas_tokens)
         umi_sim_fault(s, "request %llu: no canvas in the event", (unsigned long long)r->id);
-    else if (memcmp(event->tokens, r->row + r->submission.prompt_tokens,
-                    (size_t)p->canvas_tokens * sizeof(*event->tokens)) != 0)
+    else if (!is_canvas(r, event->tokens))
         umi_sim_fault(s, "request %llu: the event's canvas differs", (unsigned long long)r->id);
 }
 
@@ -402,8 +453,7 @@ static void check_text(sim *s, const sim_request *r)
 {
     um_buf expected = {0};
     um_finish finish;
-    int32_t known =
-        umi_sim_canvas_done(r) ? r->submission.params.canvas_tokens : umi_sim_settled(r);
+    int32_t known = umi_sim_canvas_done(r) ? r->extent : umi_sim_settled(r);
     const char *text = um_buf_view(&r->text);
 
     umi_sim_decided(s, r, known, &expected, &finish);
@@ -422,6 +472,23 @@ static void check_text(sim *s, const sim_request *r)
     um_buf_deinit(&expected);
 }
 
+static void check_usage(sim *s, const sim_request *r)
+{
+    const um_usage *usage = &r->last.usage;
+    const um_submission *from = &r->submission;
+    int32_t accepted, rejected;
+
+    umi_sim_count_draft(r, &accepted, &rejected);
+    if (usage->steps != r->step ||
+        usage->prompt_tokens != from->prompt_tokens + from->suffix_tokens ||
+        usage->canvas_tokens != r->extent || usage->ended_by_deadline != r->hurried)
+        umi_sim_fault(s, "request %llu: its usage is wrong", (unsigned long long)r->id);
+    if (usage->accepted_tokens != accepted || usage->rejected_tokens != rejected)
+        umi_sim_fault(s, "request %llu: %d tokens accepted and %d rejected, expected %d and %d",
+                      (unsigned long long)r->id, usage->accepted_tokens, usage->rejected_tokens,
+                      accepted, rejected);
+}
+
 static void check_ending(sim *s, const sim_request *r)
 {
     const um_usage *usage = &r->last.usage;
@@ -435,9 +502,7 @@ static void check_ending(sim *s, const sim_request *r)
                       um_status_name(r->last.error.status), um_status_name(r->ending));
     if (r->ending != UM_OK && r->last.error.message[0] == '\0')
         umi_sim_fault(s, "request %llu ended without a message", (unsigned long long)r->id);
-    if (usage->steps != r->step || usage->prompt_tokens != r->submission.prompt_tokens ||
-        usage->canvas_tokens != r->submission.params.canvas_tokens)
-        umi_sim_fault(s, "request %llu: its usage is wrong", (unsigned long long)r->id);
+    check_usage(s, r);
     if (r->ending == UM_OK && usage->completion_tokens != umi_sim_visible_tokens(s, r))
         umi_sim_fault(s, "request %llu: %d completion tokens, expected %d",
                       (unsigned long long)r->id, usage->completion_tokens,
@@ -455,8 +520,13 @@ static void count_ending(um_sim_report *report, const sim_request *r)
     report->failed += r->ending == UM_E_ENGINE;
     report->shut_down += r->ending == UM_E_SHUTDOWN;
     report->bytes += (long)r->text.length;
-    report->masks_left +=
-        umi_sim_canvas_done(r) && umi_sim_settled(r) < r->submission.params.canvas_tokens;
+    report->masks_left += umi_sim_canvas_done(r) && umi_sim_settled(r) < r->extent;
+    report->grown += r->submission.params.grows &&
+                     r->block * r->submission.params.block_length >= r->submission.draft_tokens &&
+                     r->block > 0;
+    report->hurried += r->last.usage.ended_by_deadline;
+    report->accepted += r->last.usage.accepted_tokens;
+    report->rejected += r->last.usage.rejected_tokens;
 }
 
 static void check_totals(sim *s)

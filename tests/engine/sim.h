@@ -22,6 +22,9 @@ typedef enum um_sim_mode {
     UM_SIM_DROP_CANCEL, /* a cancel never reaches the engine */
     UM_SIM_NO_PATIENCE, /* the wait bound is half a step */
     UM_SIM_UNFAIR,      /* the model expects owners to be ignored */
+    UM_SIM_NO_GROWTH,   /* the model expects gaps to stay as they begin */
+    UM_SIM_NO_DEADLINE, /* the model expects deadlines to be ignored */
+    UM_SIM_NO_NOISE,    /* the model expects drafts to stay as they are */
 } um_sim_mode;
 
 typedef struct um_sim_report {
@@ -34,6 +37,8 @@ typedef struct um_sim_report {
     long waits;               /* turns that a running request was not served in */
     long bytes;               /* of text */
     long masks_left;          /* requests that ended with a mask on the canvas */
+    long grown, hurried;      /* requests whose gap grew; that a deadline ended early */
+    long accepted, rejected;  /* tokens of drafts */
 } um_sim_report;
 
 /* Adds to the report. */

@@ -17,10 +17,17 @@
 /* What the model knows of one request. */
 typedef struct sim_request {
     uint64_t id;
-    um_submission submission; /* prompt and stops point into this struct */
+    um_submission submission; /* its arrays are in this struct */
     int32_t prompt[CONTEXT];
+    int32_t suffix[CONTEXT];
+    int32_t draft[CONTEXT];
+    uint8_t pinned[CONTEXT];
     um_stop_string stops[UM_STOP_STRINGS_MAX];
-    int32_t row[CONTEXT]; /* the whole canvas as the script filled it */
+    int32_t row[CONTEXT];  /* prompt, canvas as the script filled it, suffix */
+    bool given[CONTEXT];   /* held a token from the start */
+    int32_t extent;        /* of the canvas */
+    bool hurries, hurried; /* the coming step is the last one; it was */
+    bool done;             /* no block is left */
     int32_t block, block_step, block_masks, step;
     uint64_t arrived_ns;
     bool admitted;
@@ -51,6 +58,7 @@ typedef struct sim {
     int32_t served;     /* expected participants of the coming step */
     bool stepped;       /* the step was called in this turn */
     bool fails, failed; /* the coming step loses the device; it has */
+    int64_t step_ns;    /* running mean */
     bool draining;
     int wakes;    /* wake-ups since the reader emptied the list */
     bool spoiled; /* the one spoiling act of this run is done */
@@ -68,8 +76,14 @@ int32_t umi_sim_row_length(const sim_request *r);
 /* Masks left in the active block. */
 int32_t umi_sim_block_masks(const sim_request *r);
 bool umi_sim_canvas_done(const sim_request *r);
+/* All that a last step fills. */
+int32_t umi_sim_all_masks(const sim_request *r);
+/* Row and first block from the submission. */
+void umi_sim_begin(const sim *s, sim_request *r);
 /* A step has filled its tokens in: next step, next block. */
-void umi_sim_move_schedule(sim_request *r);
+void umi_sim_move_schedule(const sim *s, sim_request *r);
+/* Tokens of the draft that stand there now, and that do not. */
+void umi_sim_count_draft(const sim_request *r, int32_t *accepted, int32_t *rejected);
 /* Generated positions in front of the first mask. */
 int32_t umi_sim_settled(const sim_request *r);
 /* Is the answer decided by the first `count` positions alone? `text` gets it, cut. */

@@ -5,23 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/rng.h"
+
 /* ---- the model: schedule and text ------------------------------------------------------------ */
 
 int32_t umi_sim_row_length(const sim_request *r)
 {
-    return r->submission.prompt_tokens + r->submission.params.canvas_tokens;
+    return r->submission.prompt_tokens + r->extent + r->submission.suffix_tokens;
+}
+
+static int32_t rows_for(const sim_request *r, int32_t length)
+{
+    return length * (r->submission.params.cfg_scale > 0.0f ? 2 : 1);
 }
 
 static int32_t rows_of(const sim_request *r)
 {
-    return umi_sim_row_length(r) * (r->submission.params.cfg_scale > 0.0f ? 2 : 1);
+    return rows_for(r, umi_sim_row_length(r));
 }
 
-int32_t umi_sim_block_masks(const sim_request *r)
+static int32_t masks_between(const sim_request *r, int32_t begin, int32_t end)
 {
-    const um_params *p = &r->submission.params;
-    int32_t begin = r->submission.prompt_tokens + r->block * p->block_length;
-    int32_t end = umi_sim_smaller(begin + p->block_length, umi_sim_row_length(r));
     int32_t masks = 0;
 
     for (int32_t i = begin; i < end; i++)
@@ -29,25 +33,143 @@ int32_t umi_sim_block_masks(const sim_request *r)
     return masks;
 }
 
-bool umi_sim_canvas_done(const sim_request *r)
+int32_t umi_sim_block_masks(const sim_request *r)
 {
-    return r->block == r->submission.params.block_count;
+    int32_t prompt = r->submission.prompt_tokens, length = r->submission.params.block_length;
+    int32_t begin = r->block * length;
+
+    return masks_between(r, prompt + begin, prompt + umi_sim_smaller(begin + length, r->extent));
 }
 
-void umi_sim_move_schedule(sim_request *r)
+int32_t umi_sim_all_masks(const sim_request *r)
+{
+    return masks_between(r, 0, r->submission.prompt_tokens + r->extent);
+}
+
+/* Writes the row anew: `extent` positions, those in front of `kept` as they are. */
+static void lay_out(sim_request *r, int32_t kept, int32_t extent)
+{
+    const um_submission *from = &r->submission;
+    int32_t at = from->prompt_tokens + kept;
+
+    for (; at < from->prompt_tokens + extent; at++) {
+        r->row[at] = MASK;
+        r->given[at] = false;
+    }
+    for (int32_t i = 0; i < from->suffix_tokens; i++, at++) {
+        r->row[at] = from->suffix[i];
+        r->given[at] = true;
+    }
+    r->extent = extent;
+}
+
+bool umi_sim_canvas_done(const sim_request *r)
+{
+    return r->done;
+}
+
+/* Behind the last block there is none, or the gap grows by one. */
+static void next_block(const sim *s, sim_request *r)
+{
+    const um_params *p = &r->submission.params;
+    bool ended = false;
+
+    r->block++;
+    r->block_step = 0;
+    if (r->block * p->block_length < r->extent)
+        return;
+    for (int32_t i = 0; i < r->extent; i++) {
+        int32_t token = r->row[r->submission.prompt_tokens + i];
+
+        ended = ended || token == UM_BYTE_END || token == UM_BYTE_TURN;
+    }
+    if (r->extent == p->canvas_tokens || ended || s->mode == UM_SIM_NO_GROWTH)
+        r->done = true;
+    else
+        lay_out(r, r->extent, umi_sim_smaller(r->extent + p->block_length, p->canvas_tokens));
+}
+
+/* The first block from here on that has something to fill. */
+static void find_block(const sim *s, sim_request *r)
+{
+    while (!r->done && umi_sim_block_masks(r) == 0)
+        next_block(s, r);
+    r->block_masks = r->done ? 0 : umi_sim_block_masks(r);
+}
+
+static bool is_noisy(const sim *s, const sim_request *r, int32_t at)
+{
+    uint32_t bits[4];
+
+    um_philox(r->submission.params.seed, 0, (uint32_t)at, 0x80000003u, 0, bits);
+    return s->mode != UM_SIM_NO_NOISE && um_uniform(bits[0]) < r->submission.params.noise;
+}
+
+void umi_sim_begin(const sim *s, sim_request *r)
+{
+    const um_submission *from = &r->submission;
+    const um_params *p = &from->params;
+    int32_t extent = p->canvas_tokens, last_free = -1;
+
+    for (int32_t i = 0; i < from->prompt_tokens; i++) {
+        r->row[i] = from->prompt[i];
+        r->given[i] = r->row[i] != MASK;
+    }
+    if (p->grows)
+        for (extent = p->block_length; extent < from->draft_tokens;)
+            extent += p->block_length;
+    lay_out(r, 0, umi_sim_smaller(extent, p->canvas_tokens));
+    for (int32_t i = 0; i < from->draft_tokens; i++) {
+        int32_t at = from->prompt_tokens + i;
+
+        if (from->draft[i] == UM_DRAFT_MASKED)
+            continue;
+        if (!from->pinned[i])
+            last_free = at;
+        r->given[at] = from->pinned[i] || !is_noisy(s, r, at);
+        r->row[at] = r->given[at] ? from->draft[i] : MASK;
+    }
+    if (last_free >= 0 &&
+        masks_between(r, from->prompt_tokens, from->prompt_tokens + r->extent) == 0) {
+        r->row[last_free] = MASK;
+        r->given[last_free] = false;
+    }
+    find_block(s, r);
+}
+
+void umi_sim_move_schedule(const sim *s, sim_request *r)
 {
     const um_params *p = &r->submission.params;
     bool quota = p->count == UM_COUNT_QUOTA;
 
     r->step++;
     r->block_step++;
-    if (umi_sim_block_masks(r) > 0 &&
-        !(quota && r->block_step == umi_sim_smaller(p->steps_per_block, r->block_masks)))
+    r->hurried = r->hurries;
+    r->done = r->hurries;
+    if (r->done ||
+        (umi_sim_block_masks(r) > 0 &&
+         !(quota && r->block_step == umi_sim_smaller(p->steps_per_block, r->block_masks))))
         return;
-    r->block++;
-    r->block_step = 0;
-    if (!umi_sim_canvas_done(r))
-        r->block_masks = umi_sim_block_masks(r);
+    next_block(s, r);
+    find_block(s, r);
+}
+
+void umi_sim_count_draft(const sim_request *r, int32_t *accepted, int32_t *rejected)
+{
+    const um_submission *from = &r->submission;
+
+    *accepted = 0;
+    *rejected = 0;
+    for (int32_t i = 0; i < from->draft_tokens; i++) {
+        int32_t token = r->row[from->prompt_tokens + i];
+
+        if (from->draft[i] == UM_DRAFT_MASKED || from->pinned[i])
+            continue;
+        if (token == from->draft[i])
+            (*accepted)++;
+        else if (token != MASK || r->ending == UM_OK)
+            (*rejected)++;
+    }
 }
 
 int32_t umi_sim_settled(const sim_request *r)
@@ -55,7 +177,7 @@ int32_t umi_sim_settled(const sim_request *r)
     const int32_t *generated = r->row + r->submission.prompt_tokens;
     int32_t settled = 0;
 
-    while (settled < r->submission.params.canvas_tokens && generated[settled] != MASK)
+    while (settled < r->extent && generated[settled] != MASK)
         settled++;
     return settled;
 }
@@ -108,6 +230,7 @@ static bool may_still_match(const sim_request *r, const um_buf *text, size_t lim
 bool umi_sim_decided(const sim *s, const sim_request *r, int32_t count, um_buf *text,
                      um_finish *finish)
 {
+    const um_params *p = &r->submission.params;
     bool ended, cut;
     int32_t length = answer_tokens(r, count, &ended);
     size_t stop;
@@ -116,7 +239,8 @@ bool umi_sim_decided(const sim *s, const sim_request *r, int32_t count, um_buf *
     decode(s, r, length, text);
     stop = earliest_stop(r, text);
     cut = stop < text->length;
-    *finish = cut || length < umi_sim_smaller(count, r->submission.params.max_tokens)
+    *finish = cut || length < umi_sim_smaller(count, p->max_tokens) ||
+                      (length == p->max_tokens && p->exact_length && !p->grows && !r->hurried)
                   ? UM_FINISH_STOP
                   : UM_FINISH_LENGTH;
     if (!ended && cut && !may_still_match(r, text, stop))
@@ -142,8 +266,7 @@ static bool answer_is_over(const sim *s, const sim_request *r)
 
 int32_t umi_sim_visible_tokens(const sim *s, const sim_request *r)
 {
-    int32_t known =
-        umi_sim_canvas_done(r) ? r->submission.params.canvas_tokens : umi_sim_settled(r);
+    int32_t known = umi_sim_canvas_done(r) ? r->extent : umi_sim_settled(r);
     const int32_t *generated = r->row + r->submission.prompt_tokens;
     int32_t visible = 0, count = 0;
     um_buf text = {0};
@@ -186,6 +309,9 @@ static um_status model_verdict(const sim *s, const sim_request *r)
         return UM_E_CANCELLED;
     if (late(s, r, s->options.request_timeout_ms))
         return UM_E_TIMEOUT;
+    if (!r->admitted && s->mode != UM_SIM_NO_DEADLINE &&
+        late(s, r, r->submission.params.deadline_ms))
+        return UM_E_TIMEOUT;
     if (!r->admitted && late(s, r, s->options.queue_timeout_ms))
         return UM_E_QUEUE_TIMEOUT;
     return UM_OK;
@@ -213,6 +339,14 @@ static bool owner_has_place(const sim *s, uint64_t owner)
     return false;
 }
 
+/* What a request may come to need of a step. */
+static int32_t most_rows_of(const sim_request *r)
+{
+    const um_submission *from = &r->submission;
+
+    return rows_for(r, from->prompt_tokens + from->params.canvas_tokens + from->suffix_tokens);
+}
+
 /* The most that a request waits if only those ahead of it and itself are counted. */
 static void start_waiting(sim *s, sim_request *r)
 {
@@ -220,7 +354,7 @@ static void start_waiting(sim *s, sim_request *r)
     int64_t sum = 0;
 
     for (int32_t i = 0; i < s->running_count; i++)
-        sum += umi_sim_smaller(rows_of(s->running[i]), budget);
+        sum += umi_sim_smaller(most_rows_of(s->running[i]), budget);
     r->waited = 0;
     r->wait_bound = (int32_t)((2 * sum + budget - 1) / budget) + 1;
     if (s->mode == UM_SIM_NO_PATIENCE)
@@ -244,6 +378,25 @@ static void model_admit(sim *s)
     }
 }
 
+/* A round of all who run, and one more, would pass the deadline. */
+static void model_hurry(sim *s)
+{
+    int64_t rows = 0, round_ns;
+
+    for (int32_t i = 0; i < s->running_count; i++)
+        rows += rows_of(s->running[i]);
+    round_ns = (rows + s->options.rows_per_step - 1) / s->options.rows_per_step * s->step_ns;
+    for (int32_t i = 0; i < s->running_count; i++) {
+        sim_request *r = s->running[i];
+        int64_t left_ns = (int64_t)r->submission.params.deadline_ms * 1000000 -
+                          (int64_t)(s->clock.now_ns - r->arrived_ns);
+
+        if (r->submission.params.deadline_ms > 0 && left_ns < 2 * round_ns &&
+            s->mode != UM_SIM_NO_DEADLINE)
+            r->hurries = true;
+    }
+}
+
 void umi_sim_before_turn(sim *s)
 {
     int64_t rows = 0;
@@ -251,6 +404,7 @@ void umi_sim_before_turn(sim *s)
     model_sweep(s, s->queue, &s->queue_count);
     model_sweep(s, s->running, &s->running_count);
     model_admit(s);
+    model_hurry(s);
     for (s->served = 0; s->served < s->running_count; s->served++) {
         rows += rows_of(s->running[s->served]);
         if (s->served > 0 && rows > s->options.rows_per_step)

@@ -30,12 +30,14 @@ static void every_seed_keeps_every_promise(void)
 {
     um_sim_report r = run(UM_SIM_HONEST, 1, SEEDS);
 
-    printf("    %d seeds: %ld requests (%ld stop, %ld length, %ld cancelled, %ld late, %ld late in "
-           "the queue, %ld by device loss, %ld shut down), refused %ld full %ld draining %ld "
-           "failed; %ld steps, %ld shared; %ld waits; %ld bytes; %ld with masks left\n",
-           SEEDS, r.submitted, r.stopped, r.ran_out, r.cancelled, r.timed_out, r.queue_timed_out,
-           r.failed, r.shut_down, r.refused_full, r.refused_draining, r.refused_failed, r.steps,
-           r.shared_steps, r.waits, r.bytes, r.masks_left);
+    printf(
+        "    %d seeds: %ld requests (%ld stop, %ld length, %ld cancelled, %ld late, %ld late in "
+        "the queue, %ld by device loss, %ld shut down), refused %ld full %ld draining %ld "
+        "failed; %ld steps, %ld shared; %ld waits; %ld bytes; %ld with masks left; %ld grown, %ld "
+        "hurried, %ld tokens of drafts stayed, %ld did not\n",
+        SEEDS, r.submitted, r.stopped, r.ran_out, r.cancelled, r.timed_out, r.queue_timed_out,
+        r.failed, r.shut_down, r.refused_full, r.refused_draining, r.refused_failed, r.steps,
+        r.shared_steps, r.waits, r.bytes, r.masks_left, r.grown, r.hurried, r.accepted, r.rejected);
     UM_CHECK_STR(r.first_fault, "");
     UM_CHECK_INT(r.faults, 0);
     /* the script reached every branch, and often */
@@ -46,6 +48,8 @@ static void every_seed_keeps_every_promise(void)
     UM_CHECK(r.refused_failed > SEEDS / 50);
     UM_CHECK(r.shared_steps > r.steps / 4 && r.waits > SEEDS && r.bytes > 100L * SEEDS);
     UM_CHECK(r.masks_left > SEEDS / 100);
+    UM_CHECK(r.grown > SEEDS && r.hurried > SEEDS);
+    UM_CHECK(r.accepted > SEEDS && r.rejected > SEEDS);
 }
 
 static void expect_noticed(um_sim_mode mode)
@@ -86,6 +90,21 @@ static void canary_unfair_admission_is_noticed(void)
     expect_noticed(UM_SIM_UNFAIR);
 }
 
+static void canary_a_gap_that_grows_is_noticed(void)
+{
+    expect_noticed(UM_SIM_NO_GROWTH);
+}
+
+static void canary_a_last_step_is_noticed(void)
+{
+    expect_noticed(UM_SIM_NO_DEADLINE);
+}
+
+static void canary_noise_on_a_draft_is_noticed(void)
+{
+    expect_noticed(UM_SIM_NO_NOISE);
+}
+
 static const um_test tests[] = {
     {"every_seed_keeps_every_promise", every_seed_keeps_every_promise, 120},
     UM_TEST(canary_a_wrong_token_is_noticed),
@@ -94,5 +113,8 @@ static const um_test tests[] = {
     UM_TEST(canary_a_dropped_cancel_is_noticed),
     UM_TEST(canary_a_broken_wait_bound_is_noticed),
     UM_TEST(canary_unfair_admission_is_noticed),
+    UM_TEST(canary_a_gap_that_grows_is_noticed),
+    UM_TEST(canary_a_last_step_is_noticed),
+    UM_TEST(canary_noise_on_a_draft_is_noticed),
 };
 UM_TEST_MAIN(tests)

@@ -250,6 +250,41 @@ static void a_stop_string_ends_the_answer_before_its_end_token(void)
                (emit_case){.stops = {"b"}, .budget = 3, .text = "a", UM_FINISH_STOP, 2});
 }
 
+/* A gap of fixed length, and a canvas that ends below its budget. */
+static void what_a_full_budget_and_an_early_end_mean_is_up_to_the_request(void)
+{
+    um_tokenizer *tokenizer = um_byte_tokenizer_open();
+    const um_stop_string stop = {.bytes = "bc", .length = 2};
+    um_emit_options options = {.tokenizer = tokenizer,
+                               .stops = &stop,
+                               .stop_count = 1,
+                               .mask_token = UM_BYTE_MASK,
+                               .budget = 2,
+                               .full_is_stop = true};
+    um_buf text = {0};
+    um_emit emit;
+    um_err err = {0};
+
+    UM_CHECK_OK(um_emit_init(&emit, &options, &err), err);
+    um_emit_advance(&emit, (int32_t[]){'a', 'b'}, 2, &text);
+    UM_CHECK(emit.finish == UM_FINISH_STOP);
+    um_emit_end(&emit, UM_FINISH_LENGTH, &text);
+    UM_CHECK(emit.finish == UM_FINISH_STOP);
+    UM_CHECK_STR(um_buf_view(&text), "ab");
+    um_emit_deinit(&emit);
+    um_buf_clear(&text);
+    options.budget = 9;
+    UM_CHECK_OK(um_emit_init(&emit, &options, &err), err);
+    um_emit_advance(&emit, (int32_t[]){'a', 'b'}, 2, &text);
+    UM_CHECK_STR(um_buf_view(&text), "a"); /* "b" may begin a stop string */
+    um_emit_end(&emit, UM_FINISH_LENGTH, &text);
+    UM_CHECK(emit.finish == UM_FINISH_LENGTH);
+    UM_CHECK_STR(um_buf_view(&text), "ab");
+    um_emit_deinit(&emit);
+    um_buf_deinit(&text);
+    um_tokenizer_close(tokenizer);
+}
+
 static void running_out_of_memory_is_an_error_without_leaks(void)
 {
     um_tokenizer *tokenizer = um_byte_tokenizer_open();
@@ -287,6 +322,7 @@ static const um_test tests[] = {
     UM_TEST(the_earliest_stop_string_cuts_even_if_a_later_one_is_complete_first),
     UM_TEST(a_stop_string_may_span_characters_of_several_bytes),
     UM_TEST(a_stop_string_ends_the_answer_before_its_end_token),
+    UM_TEST(what_a_full_budget_and_an_early_end_mean_is_up_to_the_request),
     UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)

@@ -420,6 +420,81 @@ static void ending_the_engine_ends_what_is_left(void)
     close_fixture(&f);                          /* the leak check sees to the rest */
 }
 
+/* A second per step: after four of them 5.5 s leave room for one, and not for another. */
+static void a_deadline_makes_the_next_step_the_last(void)
+{
+    um_submission submission = make_submission(20);
+    uint64_t id;
+    um_event event;
+    fixture f;
+
+    open_fixture(&f);
+    submission.params.deadline_ms = 5500;
+    submission.params.exact_length = true; /* a gap: full, yet not by itself */
+    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
+    for (int i = 0; i < 5; i++)
+        UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
+    event = take(&f);
+    UM_CHECK(event.done && event.error.status == UM_OK && event.finish == UM_FINISH_LENGTH);
+    UM_CHECK(event.usage.ended_by_deadline);
+    UM_CHECK_INT(event.usage.steps, 5);
+    UM_CHECK_STR(um_buf_view(&event.text), "aaaaaaaaaaaaaaaaaaaa");
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+/* Three steps are all that is needed. */
+static void a_deadline_that_is_far_changes_nothing(void)
+{
+    um_submission submission = make_submission(3);
+    uint64_t id;
+    um_event event;
+    fixture f;
+
+    open_fixture(&f);
+    submission.params.deadline_ms = 5500;
+    submission.params.exact_length = true;
+    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &id, NULL), UM_OK);
+    for (int i = 0; i < 3; i++)
+        UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    event = take(&f);
+    UM_CHECK(event.done && event.finish == UM_FINISH_STOP && !event.usage.ended_by_deadline);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
+static void a_deadline_that_passes_in_the_queue_is_a_timeout(void)
+{
+    um_submission submission = make_submission(3);
+    uint64_t ids[3];
+    um_event event;
+    fixture f;
+
+    open_fixture(&f);
+    for (int i = 0; i < 2; i++)
+        UM_CHECK_STATUS(submit(&f, 9, &ids[i]), UM_OK);
+    submission.params.deadline_ms = 1500;
+    UM_CHECK_STATUS(um_engine_submit(f.engine, &submission, &ids[2], NULL), UM_OK);
+    for (int i = 0; i < 2; i++)
+        UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    while (um_engine_next(f.engine, &event) == UM_OK) {
+        UM_CHECK(event.id != ids[2]);
+        um_event_deinit(&event);
+    }
+    UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
+    do {
+        event = take(&f);
+        if (event.id != ids[2])
+            um_event_deinit(&event);
+    } while (event.id != ids[2]);
+    UM_CHECK_STATUS(event.error.status, UM_E_TIMEOUT);
+    UM_CHECK_STR(event.error.field, "diffusion.deadline_ms");
+    UM_CHECK(strstr(event.error.message, "1500 ms") != NULL);
+    um_event_deinit(&event);
+    close_fixture(&f);
+}
+
 static const um_test tests[] = {
     UM_TEST(text_comes_as_it_settles_and_the_end_with_usage),
     UM_TEST(pieces_not_taken_are_taken_as_one),
@@ -436,5 +511,8 @@ static const um_test tests[] = {
     UM_TEST(running_out_of_memory_at_start_is_an_error_without_leaks),
     UM_TEST(running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was),
     UM_TEST(ending_the_engine_ends_what_is_left),
+    UM_TEST(a_deadline_makes_the_next_step_the_last),
+    UM_TEST(a_deadline_that_is_far_changes_nothing),
+    UM_TEST(a_deadline_that_passes_in_the_queue_is_a_timeout),
 };
 UM_TEST_MAIN(tests)
