@@ -64,6 +64,7 @@ static int run(const command_row *row, int argc, char **argv)
 {
     um_config config;
     um_log_level level;
+    um_log_format format = UM_LOG_TEXT;
     um_err err = {0};
     um_status status = um_config_load(row->command, argc, argv, &config, &err);
 
@@ -76,14 +77,18 @@ static int run(const command_row *row, int argc, char **argv)
         return failed;
     }
     level = row->command == UM_COMMAND_SERVE ? UM_LOG_INFO : UM_LOG_WARN;
-    if (!config.log_level || um_log_level_parse(config.log_level, &level)) {
-        um_log_set_level(level);
-        status = row->run(&config, &err);
-    } else {
+    if (config.log_level && !um_log_level_parse(config.log_level, &level))
         status = um_fail_field(&err, UM_E_VALUE, "--log-level",
                                "--log-level is \"%.32s\"; expected debug, info, warn, error or off",
                                config.log_level);
-    }
+    else if (!um_log_format_parse(config.log_format, &format))
+        status =
+            um_fail_field(&err, UM_E_VALUE, "--log-format",
+                          "--log-format is \"%.32s\"; expected text or json", config.log_format);
+    um_log_set_level(level);
+    um_log_set_format(format);
+    if (status == UM_OK)
+        status = row->run(&config, &err);
     um_config_deinit(&config);
     return status == UM_OK ? 0 : report(&err);
 }

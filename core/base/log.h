@@ -4,7 +4,10 @@
  *
  *     um_log(UM_LOG_INFO, "model_loaded", "dir=%s seconds=%.1f", name, seconds);
  *
- * Any thread. The level is set once at start.
+ * As text a line is "TIME LEVEL EVENT key=value ...". As JSON it is one object: time, level, event, a
+ * member for each key=value (a number where it is one), and `message` for text that is no pair.
+ *
+ * Any thread. Level and format are set once at start.
  */
 #ifndef UM_BASE_LOG_H
 #define UM_BASE_LOG_H
@@ -19,7 +22,14 @@ typedef enum um_log_level {
     UM_LOG_OFF,
 } um_log_level;
 
+typedef enum um_log_format {
+    UM_LOG_TEXT,
+    UM_LOG_JSON,
+} um_log_format;
+
 void um_log_set_level(um_log_level level);
+void um_log_set_format(um_log_format format);
+bool um_log_format_parse(const char *text, um_log_format *out);
 bool um_log_level_parse(const char *text, um_log_level *out);
 void um_log(um_log_level level, const char *event, const char *format, ...) UM_PRINTF(3, 4);
 
