@@ -21,7 +21,7 @@
 typedef struct um_test {
     const char *name; /* the promise it checks */
     void (*run)(void);
-    int limit_s; /* 0: 60 seconds (times 10 under a sanitizer) */
+    int limit_s; /* 0: 300 seconds (times 10 under a sanitizer) */
 } um_test;
 
 #define UM_TEST(function)                                                                          \
