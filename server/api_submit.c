@@ -25,26 +25,20 @@ static um_status no_memory(um_err *err)
 
 /* ---- chat ----------------------------------------------------------------------------------- */
 
-static um_chat_end chat_end(const um_api_request *request)
+um_chat_end um_api_chat_end(const um_api_request *request)
 {
     if (request->continue_final_message)
         return UM_CHAT_CONTINUE;
     return request->no_generation_prompt ? UM_CHAT_CLOSED : UM_CHAT_ANSWER;
 }
 
-um_status um_api_encode_messages(const um_served *served, const um_api_request *request,
-                                 um_ids *ids, um_err *err)
-{
-    return um_served_encode_chat(served, request->messages, request->message_count,
-                                 chat_end(request), um_api_prompt_field(request->endpoint), ids,
-                                 err);
-}
-
 static um_status make_chat(maker *m)
 {
     const um_api_request *request = m->request;
     um_api_work *work = m->work;
-    um_status status = um_api_encode_messages(m->served, request, &work->prompts[0], m->err);
+    um_status status =
+        um_served_encode_chat(m->served, request->messages, request->message_count,
+                              um_api_chat_end(request), m->place.field, &work->prompts[0], m->err);
 
     work->prompt_count = 1;
     if (status == UM_OK && request->prediction)
@@ -319,7 +313,7 @@ static um_status fill_choices(maker *m, size_t index, uint64_t seed, size_t choi
 static um_status make_submissions(maker *m, uint64_t seed)
 {
     um_api_work *work = m->work;
-    size_t choices = m->request->choices ? (size_t)m->request->choices : 1;
+    size_t choices = (size_t)m->request->choices;
     um_status status = um_buf_failed(&work->tail) ? no_memory(m->err) : UM_OK;
 
     UM_ASSERT(choices >= 1 && choices <= UM_CHOICES_MAX);

@@ -37,8 +37,7 @@ um_status um_api_work_make(const um_served *served, const um_api_request *reques
                            um_api_work *out, um_err *err);
 void um_api_work_deinit(um_api_work *work);
 
-/* The conversation of a chat, Responses or tokenize request as this model's prompt. */
-um_status um_api_encode_messages(const um_served *served, const um_api_request *request,
-                                 um_ids *ids, um_err *err);
+/* add_generation_prompt and continue_final_message. */
+um_chat_end um_api_chat_end(const um_api_request *request);
 
 #endif

@@ -13,6 +13,7 @@
 #include "server/api_metrics.h"
 #include "server/api_playground.h"
 #include "server/api_status.h"
+#include "server/api_tokens.h"
 #include "server/keys.h"
 
 #define IDLE_TIMEOUT_S 75
@@ -29,6 +30,13 @@ static const um_route routes[] = {
     {"GET", "/", "/", UM_ROUTE_OPEN, um_api_playground},
     {"POST", "/v1/chat/completions", "/v1/chat/completions", UM_ROUTE_GENERATES, um_api_chat},
     {"POST", "/v1/completions", "/v1/completions", UM_ROUTE_GENERATES, um_api_completions},
+    {"POST", "/v1/fim/completions", "/v1/fim/completions", UM_ROUTE_GENERATES, um_api_fim},
+    {"POST", "/v1/edit/completions", "/v1/edit/completions", UM_ROUTE_GENERATES, um_api_edit},
+    {"POST", "/v1/responses", "/v1/responses", UM_ROUTE_GENERATES, um_api_responses},
+    {"POST", "/tokenize", "/tokenize", UM_ROUTE_READY, um_api_tokenize},
+    {"POST", "/v1/tokenize", "/v1/tokenize", UM_ROUTE_READY, um_api_tokenize},
+    {"POST", "/detokenize", "/detokenize", UM_ROUTE_READY, um_api_detokenize},
+    {"POST", "/v1/detokenize", "/v1/detokenize", UM_ROUTE_READY, um_api_detokenize},
     {"GET", "/v1/models", "/v1/models", 0, um_api_models},
     {"GET", "/v1/models/", "/v1/models/{id}", UM_ROUTE_PREFIX, um_api_model},
     {"GET", "/health", "/health", UM_ROUTE_OPEN, um_api_health},

@@ -28,7 +28,8 @@ typedef void (*um_handler_fn)(void *context, um_exchange *exchange);
 typedef enum um_route_flags {
     UM_ROUTE_OPEN = 1,      /* needs no API key */
     UM_ROUTE_PREFIX = 2,    /* matches any path that begins with `path`; the rest is the tail */
-    UM_ROUTE_GENERATES = 4, /* refused with 503 while loading or draining */
+    UM_ROUTE_READY = 4,     /* refused with 503 while loading or draining */
+    UM_ROUTE_GENERATES = 8, /* likewise, and what is refused is counted by reason */
 } um_route_flags;
 
 typedef struct um_route {
@@ -39,7 +40,7 @@ typedef struct um_route {
     um_handler_fn handler;
 } um_route;
 
-/* 503 gate for UM_ROUTE_GENERATES: UM_OK, or UM_E_LOADING / UM_E_DRAINING / UM_E_ENGINE. */
+/* 503 gate for UM_ROUTE_READY and UM_ROUTE_GENERATES: UM_OK, or UM_E_LOADING / UM_E_DRAINING / UM_E_ENGINE. */
 typedef um_status (*um_gate_fn)(void *context, um_err *err);
 
 typedef struct um_http_key {

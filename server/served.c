@@ -243,15 +243,22 @@ static um_status check_prompt(const um_served *served, um_status status, const u
                            : name_overflow(served, status, field, err);
 }
 
+static um_status need_chat(const um_served *served, const char *field, um_err *err)
+{
+    if (served->chat)
+        return UM_OK;
+    /* clients are not told the rest: paths are the machine's own business */
+    return um_fail_field(err, UM_E_UNSUPPORTED_PARAM, field,
+                         "chat is not possible: the model has no chat template; use completions");
+}
+
 um_status um_served_encode_chat(const um_served *served, const um_message *messages, size_t count,
                                 um_chat_end end, const char *field, um_ids *ids, um_err *err)
 {
     size_t ids_max = (size_t)served->limits.context_max;
 
-    if (!served->chat) /* clients are not told the rest: paths are the machine's own business */
-        return um_fail_field(
-            err, UM_E_UNSUPPORTED_PARAM, field,
-            "chat is not possible: the model has no chat template; use completions");
+    if (!served->chat)
+        return need_chat(served, field, err);
     return check_prompt(served,
                         um_chat_template_encode(served->chat, served->tokenizer, messages, count,
                                                 end, ids_max, ids, err),
@@ -272,15 +279,46 @@ static um_status put_bos_first(const um_served *served, um_ids *ids, um_err *err
     return UM_OK;
 }
 
+/* A raw prompt with what tokenizer and family put around it. */
+static um_status encode_raw(const um_served *served, const char *text, size_t length,
+                            size_t ids_max, um_ids *ids, um_err *err)
+{
+    um_status status = um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_POST_PROCESS,
+                                           ids_max, ids, err);
+
+    return status == UM_OK ? put_bos_first(served, ids, err) : status;
+}
+
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err)
 {
-    um_status status = um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_POST_PROCESS,
-                                           (size_t)served->limits.context_max, ids, err);
+    um_status status =
+        encode_raw(served, text, length, (size_t)served->limits.context_max, ids, err);
 
-    if (status == UM_OK)
-        status = put_bos_first(served, ids, err);
     return check_prompt(served, status, ids, field, err);
+}
+
+um_status um_served_tokenize_text(const um_served *served, const char *text, size_t length,
+                                  bool around, um_ids *ids, um_err *err)
+{
+    um_status status =
+        around ? encode_raw(served, text, length, SIZE_MAX, ids, err)
+               : um_tokenizer_encode(served->tokenizer, text, length, 0, SIZE_MAX, ids, err);
+
+    return status == UM_OK ? status : name_overflow(served, status, "prompt", err);
+}
+
+um_status um_served_tokenize_chat(const um_served *served, const um_message *messages, size_t count,
+                                  um_chat_end end, bool around, um_ids *ids, um_err *err)
+{
+    um_status status = need_chat(served, "messages", err);
+
+    if (status == UM_OK && around)
+        status = encode_raw(served, "", 0, SIZE_MAX, ids, err);
+    if (status == UM_OK)
+        status = um_chat_template_encode(served->chat, served->tokenizer, messages, count, end,
+                                         SIZE_MAX, ids, err);
+    return status == UM_OK ? status : name_overflow(served, status, "messages", err);
 }
 
 um_status um_served_encode_more(const um_served *served, const char *text, size_t length,

@@ -47,6 +47,13 @@ um_status um_served_encode_text(const um_served *served, const char *text, size_
  * context ids in all. */
 um_status um_served_encode_more(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);
+/* The same ids to be looked at: any number of them, and MASK may be among them. `around`: with what
+ * tokenizer and family put in front of a text and behind it (chat: all of it in front). Errors have
+ * the field "prompt" or "messages". */
+um_status um_served_tokenize_text(const um_served *served, const char *text, size_t length,
+                                  bool around, um_ids *ids, um_err *err);
+um_status um_served_tokenize_chat(const um_served *served, const um_message *messages, size_t count,
+                                  um_chat_end end, bool around, um_ids *ids, um_err *err);
 /* One prompt of the command line: a user's message, or with `raw` (and for models without chat) the
  * text itself. */
 um_status um_served_encode_prompt(const um_served *served, bool raw, const char *text,
