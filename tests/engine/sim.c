@@ -121,7 +121,7 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
                          sim_request *r)
 {
     const um_select_rule *rule = &plan->select_rules[index];
-    int32_t count = rule->count, written = 0;
+    int32_t count = rule->count, block = r->block, written = 0;
     bool marks[CONTEXT];
 
     if (rule->count < 1 || rule->count > rule->rows || rule->rows > CONTEXT) {
@@ -152,7 +152,10 @@ static void fill_request(sim *s, const um_plan *plan, um_step_result *result, in
         written++;
     }
     result->counts[index] = written;
+    umi_sim_script_alternatives(plan, result, index, r);
+    r->last_block = block;
     umi_sim_move_schedule(s, r);
+    r->ended_blocks += r->block != block || r->done;
 }
 
 static um_status scripted_step(void *context, const um_plan *plan, um_step_result *result,
@@ -182,6 +185,7 @@ static um_status scripted_step(void *context, const um_plan *plan, um_step_resul
             umi_sim_fault(s, "participant %d is request %llu, the model expected %llu", i,
                           (unsigned long long)r->id, (unsigned long long)s->running[i]->id);
         check_packed_row(s, plan, r, sequence);
+        umi_sim_check_rules(s, plan, i, r);
         sequence += r->submission.params.cfg_scale > 0.0f ? 2 : 1;
         fill_request(s, plan, result, i, r);
     }
@@ -254,6 +258,27 @@ static void draw_draft(sim *s, sim_request *r)
     }
 }
 
+/* What the answer may hold and what the reader wants to know. */
+static void draw_wishes(sim *s, sim_request *r)
+{
+    um_submission *submission = &r->submission;
+    um_params *p = &submission->params;
+
+    submission->want_draft = chance(s, 3);
+    submission->want_guess = submission->want_draft && chance(s, 2);
+    p->logprobs = submission->draft_tokens == 0 && chance(s, 2) ? pick(s, 1, SIM_LOGPROBS_MAX) : 0;
+    p->min_tokens = chance(s, 4) ? pick(s, 1, p->max_tokens) : 0;
+    p->ignore_eos = chance(s, 8);
+    p->presence_penalty = chance(s, 4) ? 1.0f : 0.0f;
+    p->repetition_penalty = chance(s, 4) ? 1.5f : 0.0f;
+    r->stop_token = chance(s, 2) ? 'x' : UM_BYTE_TH;
+    submission->stop_tokens = &r->stop_token;
+    submission->stop_token_count = chance(s, 4);
+    for (int32_t i = 0; i < p->canvas_tokens; i++)
+        r->replay[i] = MASK;
+    r->told_step = -1;
+}
+
 static void draw_request(sim *s, sim_request *r)
 {
     *r = (sim_request){0};
@@ -271,7 +296,9 @@ static void draw_request(sim *s, sim_request *r)
     draw_params(s, r);
     draw_stops(s, r);
     draw_draft(s, r);
+    draw_wishes(s, r);
     umi_sim_begin(s, r);
+    r->last_block = r->block;
 }
 
 static um_status expected_admission(const sim *s, int32_t count)
@@ -380,6 +407,11 @@ static void read_event(sim *s, um_event *event)
     if (event->started != (r->step > 0))
         umi_sim_fault(s, "request %llu: started is wrong", (unsigned long long)r->id);
     check_tokens(s, r, event);
+    if (event->change_count > 0 && spoil(s, UM_SIM_LOSE_CHANGE))
+        event->changes[0].position = event->changes[event->change_count - 1].position;
+    if (event->logprob_rows > 0 && spoil(s, UM_SIM_LOSE_ROW))
+        event->logprob_rows--;
+    umi_sim_read_draft(s, r, event);
     if (event->text.length > 0 && spoil(s, UM_SIM_LOSE_TEXT))
         um_buf_clear(&event->text);
     um_buf_append(&r->text, event->text.data, event->text.length);
@@ -508,6 +540,7 @@ static void check_ending(sim *s, const sim_request *r)
                       (unsigned long long)r->id, usage->completion_tokens,
                       umi_sim_visible_tokens(s, r));
     check_text(s, r);
+    umi_sim_check_rows(s, r);
 }
 
 static void count_ending(um_sim_report *report, const sim_request *r)

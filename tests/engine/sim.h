@@ -19,6 +19,8 @@ typedef enum um_sim_mode {
     UM_SIM_WRONG_TOKEN, /* the step commits something else than it says */
     UM_SIM_LOSE_TEXT,   /* the reader drops a piece of text */
     UM_SIM_DOUBLE_TEXT, /* the reader gets a piece of text twice */
+    UM_SIM_LOSE_CHANGE, /* the reader drops a change of a draft */
+    UM_SIM_LOSE_ROW,    /* the reader drops a row of log-probabilities */
     UM_SIM_DROP_CANCEL, /* a cancel never reaches the engine */
     UM_SIM_NO_PATIENCE, /* the wait bound is half a step */
     UM_SIM_UNFAIR,      /* the model expects owners to be ignored */
@@ -36,6 +38,8 @@ typedef struct um_sim_report {
     long steps, shared_steps; /* shared: at least two requests */
     long waits;               /* turns that a running request was not served in */
     long bytes;               /* of text */
+    long changes, guesses;    /* of drafts */
+    long rows;                /* of log-probabilities */
     long masks_left;          /* requests that ended with a mask on the canvas */
     long grown, hurried;      /* requests whose gap grew; that a deadline ended early */
     long accepted, rejected;  /* tokens of drafts */

@@ -1,6 +1,7 @@
 /*
- * Shared by the two halves of the simulation: sim.c plays front end and step around the real
- * engine, sim_model.c says what the rules demand.
+ * Shared by the parts of the simulation: sim.c plays front end and step around the real engine,
+ * sim_model.c says what the rules demand, and sim_draft.c what they demand of drafts,
+ * log-probabilities and score rules.
  */
 #ifndef UM_TESTS_ENGINE_SIM_INTERNAL_H
 #define UM_TESTS_ENGINE_SIM_INTERNAL_H
@@ -13,6 +14,7 @@
 #define REQUESTS_MAX 48
 #define CONTEXT 64
 #define MASK UM_BYTE_MASK
+#define SIM_LOGPROBS_MAX 4
 
 /* What the model knows of one request. */
 typedef struct sim_request {
@@ -39,6 +41,20 @@ typedef struct sim_request {
     um_buf text;      /* all pieces */
     int32_t waited;   /* steps since its last turn */
     int32_t wait_bound;
+    /* what the step said of it */
+    int32_t stop_token;
+    int32_t filled_in[CONTEXT];       /* step in which a canvas position was filled */
+    um_draft_change guesses[CONTEXT]; /* of its last step */
+    int32_t guess_count;
+    int32_t last_block; /* that was active in it */
+    int32_t ended_blocks;
+    /* what the reader made of its events */
+    int32_t replay[CONTEXT];
+    int32_t told_step; /* -1: none */
+    int32_t told_length;
+    int32_t told_blocks;                             /* ended */
+    um_alternative rows[CONTEXT * SIM_LOGPROBS_MAX]; /* of params.logprobs entries each */
+    int32_t rows_read;
 } sim_request;
 
 typedef struct sim {
@@ -90,6 +106,15 @@ int32_t umi_sim_settled(const sim_request *r);
 bool umi_sim_decided(const sim *s, const sim_request *r, int32_t count, um_buf *text,
                      um_finish *finish);
 int32_t umi_sim_visible_tokens(const sim *s, const sim_request *r);
+
+/* ---- drafts, log-probabilities, score rules ---- */
+/* The step's commits are written: its alternatives beside them. */
+void umi_sim_script_alternatives(const um_plan *plan, um_step_result *result, int32_t index,
+                                 sim_request *r);
+void umi_sim_check_rules(sim *s, const um_plan *plan, int32_t index, const sim_request *r);
+void umi_sim_read_draft(sim *s, sim_request *r, const um_event *event);
+/* Once it has ended. */
+void umi_sim_check_rows(sim *s, const sim_request *r);
 
 /* ---- queue and turns ---- */
 void umi_sim_end(sim_request *r, um_status ending);

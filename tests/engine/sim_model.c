@@ -68,6 +68,12 @@ bool umi_sim_canvas_done(const sim_request *r)
     return r->done;
 }
 
+static bool ends_answer(const sim_request *r, int32_t token)
+{
+    return token == UM_BYTE_END || token == UM_BYTE_TURN ||
+           (r->submission.stop_token_count > 0 && token == r->stop_token);
+}
+
 /* Behind the last block there is none, or the gap grows by one. */
 static void next_block(const sim *s, sim_request *r)
 {
@@ -81,7 +87,7 @@ static void next_block(const sim *s, sim_request *r)
     for (int32_t i = 0; i < r->extent; i++) {
         int32_t token = r->row[r->submission.prompt_tokens + i];
 
-        ended = ended || token == UM_BYTE_END || token == UM_BYTE_TURN;
+        ended = ended || ends_answer(r, token);
     }
     if (r->extent == p->canvas_tokens || ended || s->mode == UM_SIM_NO_GROWTH)
         r->done = true;
@@ -190,7 +196,7 @@ static int32_t answer_tokens(const sim_request *r, int32_t count, bool *ended)
     int32_t limit = umi_sim_smaller(count, r->submission.params.max_tokens);
     int32_t length = 0;
 
-    while (length < limit && generated[length] != UM_BYTE_END && generated[length] != UM_BYTE_TURN)
+    while (length < limit && !ends_answer(r, generated[length]))
         length++;
     *ended = length < limit || length == r->submission.params.max_tokens;
     return length;

@@ -2,7 +2,9 @@
  * Thousands of simulated lives of the engine (sim.h). What must hold for every seed: the text that
  * a reader gets is the decoded final canvas cut by the rules, nothing lost or doubled; every
  * request ends exactly once and as the rules say; queue, wait and admission follow the model;
- * cancels and deadlines take effect at the next boundary; no turn allocates; counters balance. The
+ * cancels and deadlines take effect at the next boundary; no turn allocates; counters balance; the
+ * replay of a draft's changes is the canvas whenever somebody looks, and each visible token has its
+ * row of log-probabilities. The
  * canaries show that the checks can fail.
  */
 #include "tests/test.h"
@@ -34,10 +36,13 @@ static void every_seed_keeps_every_promise(void)
         "    %d seeds: %ld requests (%ld stop, %ld length, %ld cancelled, %ld late, %ld late in "
         "the queue, %ld by device loss, %ld shut down), refused %ld full %ld draining %ld "
         "failed; %ld steps, %ld shared; %ld waits; %ld bytes; %ld with masks left; %ld grown, %ld "
-        "hurried, %ld tokens of drafts stayed, %ld did not\n",
+        "hurried, %ld tokens of drafts stayed, %ld did not; %ld changes and %ld guesses of drafts, "
+        "%ld rows of "
+        "log-probabilities\n",
         SEEDS, r.submitted, r.stopped, r.ran_out, r.cancelled, r.timed_out, r.queue_timed_out,
         r.failed, r.shut_down, r.refused_full, r.refused_draining, r.refused_failed, r.steps,
-        r.shared_steps, r.waits, r.bytes, r.masks_left, r.grown, r.hurried, r.accepted, r.rejected);
+        r.shared_steps, r.waits, r.bytes, r.masks_left, r.grown, r.hurried, r.accepted, r.rejected,
+        r.changes, r.guesses, r.rows);
     UM_CHECK_STR(r.first_fault, "");
     UM_CHECK_INT(r.faults, 0);
     /* the script reached every branch, and often */
@@ -50,6 +55,7 @@ static void every_seed_keeps_every_promise(void)
     UM_CHECK(r.masks_left > SEEDS / 100);
     UM_CHECK(r.grown > SEEDS && r.hurried > SEEDS);
     UM_CHECK(r.accepted > SEEDS && r.rejected > SEEDS);
+    UM_CHECK(r.changes > 10L * SEEDS && r.guesses > 10L * SEEDS && r.rows > 10L * SEEDS);
 }
 
 static void expect_noticed(um_sim_mode mode)
@@ -73,6 +79,16 @@ static void canary_lost_text_is_noticed(void)
 static void canary_doubled_text_is_noticed(void)
 {
     expect_noticed(UM_SIM_DOUBLE_TEXT);
+}
+
+static void canary_a_lost_change_is_noticed(void)
+{
+    expect_noticed(UM_SIM_LOSE_CHANGE);
+}
+
+static void canary_a_lost_row_is_noticed(void)
+{
+    expect_noticed(UM_SIM_LOSE_ROW);
 }
 
 static void canary_a_dropped_cancel_is_noticed(void)
@@ -110,6 +126,8 @@ static const um_test tests[] = {
     UM_TEST(canary_a_wrong_token_is_noticed),
     UM_TEST(canary_lost_text_is_noticed),
     UM_TEST(canary_doubled_text_is_noticed),
+    UM_TEST(canary_a_lost_change_is_noticed),
+    UM_TEST(canary_a_lost_row_is_noticed),
     UM_TEST(canary_a_dropped_cancel_is_noticed),
     UM_TEST(canary_a_broken_wait_bound_is_noticed),
     UM_TEST(canary_unfair_admission_is_noticed),
