@@ -131,19 +131,6 @@ static um_stream_options stream_options(um_api_job *job)
                                .counts = &app->api.counts.frames};
 }
 
-/* More than could ever stand in queue and batch together would be refused for ever as "later". */
-static um_status check_room(const um_app *app, size_t count, um_err *err)
-{
-    int64_t room = app->config->max_batch + app->config->max_queue;
-
-    if (count <= (size_t)room)
-        return UM_OK;
-    return um_fail_field(err, UM_E_INT_ABOVE_MAX, "n",
-                         "the request asks for %zu answers; this server holds at most %lld at a "
-                         "time",
-                         count, (long long)room);
-}
-
 static um_status submit(um_api_job *job, um_err *err)
 {
     um_app *app = job->app;
@@ -152,14 +139,12 @@ static um_status submit(um_api_job *job, um_err *err)
     umi_ticket *tickets[TICKETS_MAX] = {NULL};
     uint64_t ids[TICKETS_MAX];
     um_stream *stream = NULL;
-    um_status status = check_room(app, work->count, err);
+    um_status status;
 
     UM_ASSERT(work->count <= TICKETS_MAX);
     for (size_t i = 0; i < work->count; i++)
         work->submissions[i].owner = job->owner;
-    if (status == UM_OK)
-        status =
-            um_stream_create(&options, work->submissions, work->frames, work->count, &stream, err);
+    status = um_stream_create(&options, work->submissions, work->frames, work->count, &stream, err);
     if (status == UM_OK)
         status = make_tickets(work->count, tickets, err);
     if (status != UM_OK)

@@ -17,13 +17,13 @@
 /* Paths of the OpenAI, vLLM and Mercury APIs that this build does not serve. Their clients should
  * read "not supported here", not "no such URL". Each also stands for everything below it. */
 static const char *const not_served[] = {
-    "/v1/embeddings",  "/v1/files",    "/v1/batches",       "/v1/audio",
-    "/v1/moderations", "/v1/images",   "/v1/assistants",    "/v1/threads",
-    "/v1/responses",   "/v1/videos",   "/v1/vector_stores", "/v1/fine_tuning",
-    "/v1/uploads",     "/v1/realtime", "/v1/evals",         "/v1/containers",
-    "/v1/fim",         "/v1/edit",     "/v1/apply",         "/v1/conversations",
-    "/v1/chat",        "/v1/chatkit",  "/v1/organization",  "/v1/skills",
-    "/openapi.json",
+    "/v1/embeddings",  "/v1/files",      "/v1/batches",       "/v1/audio",
+    "/v1/moderations", "/v1/images",     "/v1/assistants",    "/v1/threads",
+    "/v1/responses",   "/v1/videos",     "/v1/vector_stores", "/v1/fine_tuning",
+    "/v1/uploads",     "/v1/realtime",   "/v1/evals",         "/v1/containers",
+    "/v1/fim",         "/v1/edit",       "/v1/apply",         "/v1/conversations",
+    "/v1/tokenize",    "/v1/detokenize", "/v1/organization",  "/v1/chat/completions/models",
+    "/tokenize",       "/detokenize",    "/openapi.json",
 };
 
 /* ---- URL and method ------------------------------------------------------------------------ */

@@ -153,12 +153,6 @@ def test_every_prompt_has_its_choices(shared):
     shared.text(n=1000).error(400, "integer_above_max_value", "n")
 
 
-def test_more_answers_than_the_server_holds(launch):
-    server = launch("--max-batch", "1", "--max-queue", "2")
-    assert server.text(n=3, max_tokens=1).status == 200
-    server.text(n=4, max_tokens=1).error(400, "integer_above_max_value", "n")
-
-
 # ---- Responses, and what is not served ----
 
 
@@ -178,7 +172,7 @@ def test_responses_reads_text_and_items(shared):
     ("GET", "/v1/vector_stores/v/files"), ("GET", "/v1/responses/resp_1"), ("DELETE", "/v1/responses/resp_1"),
     ("POST", "/v1/responses/resp_1/cancel"), ("GET", "/v1/chat/completions/models"),
     ("GET", "/v1/fim/completions/models"), ("GET", "/v1/edit/completions/models"),
-    ("GET", "/v1/chat/completions/chatcmpl-1"), ("POST", "/v1/apply/completions")])
+    ("POST", "/v1/apply/completions")])
 def test_what_is_not_served_says_so(shared, method, path):
     shared.ask(method, path).error(404, "endpoint_not_supported")
 
