@@ -20,6 +20,7 @@ typedef enum um_command {
     UM_COMMAND_BENCH = 8,
     UM_COMMAND_EVAL = 16,
     UM_COMMAND_HEALTH = 32,
+    UM_COMMAND_TOP = 64,
 } um_command;
 
 /* A repeatable option's values. */
@@ -35,7 +36,7 @@ typedef struct um_config {
 #define UM_OPTION_STRING(name, ...) char *name; /* owned; NULL when not given and no default */
 #define UM_OPTION_STRINGS(name, ...) um_strings name;
 #include "config/options.def"
-    um_strings arguments; /* what is no option: generate's prompt, inspect's DIR, eval's MODEL */
+    um_strings arguments; /* what is no option: generate's prompt, inspect's DIR, top's URL */
     bool help;            /* --help was given */
 } um_config;
 

@@ -12,5 +12,6 @@ um_status um_cmd_inspect(const um_config *config, um_err *err);
 um_status um_cmd_bench(const um_config *config, um_err *err);
 um_status um_cmd_eval(const um_config *config, um_err *err);
 um_status um_cmd_health(const um_config *config, um_err *err);
+um_status um_cmd_top(const um_config *config, um_err *err);
 
 #endif

@@ -29,6 +29,8 @@ static const command_row commands[] = {
      "run a task file (MODEL/eval.jsonl) and count right answers, tokens and steps", um_cmd_eval},
     {"health", UM_COMMAND_HEALTH, "[options]",
      "ask a running server whether it is ready; exit status 0 when it is", um_cmd_health},
+    {"top", UM_COMMAND_TOP, "[options] [URL]",
+     "watch a running server: batch, queue, rates and percentiles from its /metrics", um_cmd_top},
 };
 
 static void print_commands(FILE *out)

@@ -133,12 +133,11 @@ static char *add_members(char *out, const char *message)
 static size_t make_json(char *line, const char *stamp, const char *level, const char *event,
                         const char *message)
 {
-    char *out = line + sprintf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", stamp,
-                               level, event);
+    int head = snprintf(line, JSON_BYTES, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
+                        stamp, level, event);
+    char *end = add_members(line + head, message);
 
-    out = add_members(out, message);
-    out = stpcpy(out, "}\n");
-    return (size_t)(out - line);
+    return (size_t)(stpcpy(end, "}\n") - line);
 }
 
 void um_log(um_log_level level, const char *event, const char *format, ...)
