@@ -69,8 +69,7 @@ class Answer {
 
   delta(text) {
     this.text += text;
-    if (this.frames.length > 0) return;
-    this.showText();
+    if (text && this.frames.length === 0) this.showText();
   }
 
   // Shows what waits, each for a moment, faster where much waits.
@@ -79,13 +78,18 @@ class Answer {
     this.playing = true;
     while (this.waiting.length > 0) {
       const draft = this.waiting.shift();
-      this.grid.show(draft);
+      this.showCells(draft);
       this.state.textContent = "";
       this.count(draft);
       await pause(Math.min(this.hold, LAG_MS_MAX / (this.waiting.length + 1)));
     }
     this.playing = false;
     this.onDrained?.();
+  }
+
+  // Shows no more of what waits.
+  skip() {
+    this.waiting.length = 0;
   }
 
   drained() {
@@ -108,14 +112,15 @@ class Answer {
   }
 
   stop() {
-    this.waiting.length = 0;
+    this.skip();
     this.endedAt = performance.now();
     this.end("stopped");
     this.state.textContent = "Stopped.";
   }
 
   fail(error) {
-    this.waiting.length = 0;
+    this.skip();
+    this.error = error;
     this.endedAt = performance.now();
     this.end("failed");
     this.state.textContent = "";
@@ -130,6 +135,7 @@ class Answer {
     this.slider.hidden = this.play.hidden = this.frames.length === 0;
     this.showAt(this.frames.length);
     this.root.dataset.state = state;
+    this.root.scrollIntoView({ block: "nearest" });
   }
 
   // ---- counters ----
@@ -163,6 +169,14 @@ class Answer {
     this.grid.root.hidden = true;
   }
 
+  showCells(draft) {
+    const first = this.grid.cells.length === 0;
+    this.grid.show(draft);
+    this.textNode.hidden = true;
+    this.grid.root.hidden = false;
+    if (first) this.root.scrollIntoView({ block: "nearest" });
+  }
+
   // The draft of frame `index`; behind the last stands the text itself.
   showAt(index) {
     this.slider.value = index;
@@ -172,9 +186,7 @@ class Answer {
       return;
     }
     const draft = this.draftAt(index);
-    this.grid.show(draft);
-    this.textNode.hidden = true;
-    this.grid.root.hidden = false;
+    this.showCells(draft);
     this.place.textContent = `step ${draft.step} of ${this.draft.step}`;
     this.slider.setAttribute("aria-valuetext", this.place.textContent);
   }
@@ -235,8 +247,10 @@ async function copyToClipboard(text) {
   }
 }
 
-// Asks, and feeds the answer until its end. True when it came to its end; `signal` stops it.
+// Asks, and feeds the answer until its end. True when it came to its end; `signal` stops it, or what is
+// still to be shown when all has come.
 async function runAnswer(api, path, body, answer, signal) {
+  signal.addEventListener("abort", () => answer.skip());
   try {
     for await (const chunk of api.stream(path, body, signal)) {
       const [choice] = chunk.choices;

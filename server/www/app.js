@@ -51,13 +51,11 @@ class Page {
     this.settings.markInvalid(null);
     this.showRunning(true);
     this.say("Answering.");
-    const done = await runAnswer(
-      this.api, path, this.complete(body), answer, this.running.signal,
-    ).catch((error) => (answer.fail(error), false));
+    const done = await runAnswer(this.api, path, this.complete(body), answer, this.running.signal);
     this.running = null;
     this.showRunning(false);
-    if (answer.root.dataset.state !== "failed")
-      this.say(done ? `Answer: ${answer.text.slice(0, SAID_MAX)}` : "Stopped.");
+    if (answer.error) this.settings.markInvalid(answer.error.param);
+    else this.say(done ? `Answer: ${answer.text.slice(0, SAID_MAX)}` : "Stopped.");
     return done;
   }
 

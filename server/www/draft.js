@@ -83,6 +83,7 @@ function fullCells(frame) {
 // Ops apply in order, each to what the one before left.
 function patchedCells(cells, frame) {
   const out = cells.slice();
+  if (!Array.isArray(frame.ops)) throw new DraftError("a patch without ops");
   for (const [start, del, texts, states, confidences, ids] of frame.ops) {
     if (!isCount(start) || !isCount(del) || start + del > out.length)
       throw new DraftError(`an op outside the draft: ${start}, ${del}`);
