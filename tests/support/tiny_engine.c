@@ -130,8 +130,12 @@ um_params um_tiny_engine_params(const um_tiny_engine *tiny, const um_tiny_reques
 
     must(um_params_resolve(
              &request->given, &tiny->limits,
-             &(um_params_place){.prompt_tokens = request->prompt_tokens, .field = "prompt"}, 1,
-             &params, &err),
+             &(um_params_place){.prompt_tokens = request->prompt_tokens + request->suffix_tokens,
+                                .draft_tokens = request->draft_tokens,
+                                .infill = request->suffix_tokens > 0,
+                                .field = "prompt",
+                                .draft_field = "prediction"},
+             1, &params, &err),
          &err);
     return params;
 }
@@ -148,6 +152,11 @@ uint64_t um_tiny_engine_submit(um_tiny_engine *tiny, const um_tiny_request *requ
     um_submission submission = {
         .prompt = request->prompt,
         .prompt_tokens = request->prompt_tokens,
+        .suffix = request->suffix,
+        .suffix_tokens = request->suffix_tokens,
+        .draft = request->draft,
+        .pinned = request->pinned,
+        .draft_tokens = request->draft_tokens,
         .params = um_tiny_engine_params(tiny, request),
         .stops = &request->stop,
         .stop_count = request->stop.length > 0,

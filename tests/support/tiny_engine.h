@@ -39,6 +39,11 @@ typedef struct um_tiny_request {
     int32_t bias_count;
     int32_t stop_token; /* 0: none */
     bool want_draft;    /* with guesses */
+    int32_t suffix[UM_TINY_CANVAS_MAX];
+    int32_t suffix_tokens; /* 0: no infilling */
+    int32_t draft[UM_TINY_CANVAS_MAX];
+    uint8_t pinned[UM_TINY_CANVAS_MAX];
+    int32_t draft_tokens;
 } um_tiny_request;
 
 typedef struct um_tiny_result {
