@@ -178,7 +178,7 @@ typedef struct um_logit_edit {
     float repetition; /* > 0, finite; 1: none */
 } um_logit_edit;
 
-/* How one sequence's rows are scored. Plain data, uploaded with the plan. */
+/* How rows of one sequence are scored, all of them or some. Plain data, uploaded with the plan. */
 typedef struct um_score_rule {
     uint64_t seed;
     uint32_t step;   /* the request's own denoising step, from 0 */
@@ -193,7 +193,7 @@ typedef struct um_score_rule {
     /* ids left out of the confidence softmax only (LLaDA's confidence_eos_eot_inf): a row that
      * predicts one has confidence exactly 0; -1: none. Not with `filtered`. */
     int32_t uncounted[UM_UNCOUNTED_MAX];
-    int32_t first_edit; /* this sequence's range of `edits`; no token twice */
+    int32_t first_edit; /* its range of `edits`; no token twice. Ranges may overlap */
     int32_t edit_count;
 } um_score_rule;
 

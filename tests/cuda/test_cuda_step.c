@@ -33,7 +33,8 @@ static fakecuda_counts turn(um_tiny_engine *tiny)
     };
 }
 
-static void submit(um_tiny_engine *tiny, int32_t seed)
+/* `wishes`: penalties, a minimum length and log-probabilities as well. */
+static void submit(um_tiny_engine *tiny, int32_t seed, bool wishes)
 {
     um_tiny_request request = {.prompt = prompt,
                                .prompt_tokens = PROMPT,
@@ -44,18 +45,25 @@ static void submit(um_tiny_engine *tiny, int32_t seed)
                                          .has_steps_per_block = true,
                                          .steps_per_block = 8,
                                          .has_seed = true,
-                                         .seed = seed}};
+                                         .seed = seed,
+                                         .has_frequency_penalty = wishes,
+                                         .frequency_penalty = 0.5,
+                                         .has_min_tokens = wishes,
+                                         .min_tokens = 3,
+                                         .wants_logprobs = wishes,
+                                         .top_logprobs = wishes ? 5 : 0}};
 
     um_tiny_engine_submit(tiny, &request);
 }
 
 /*
  * A layer: norm, product, rotation, attention, product, norm, product, activation, product. Around
- * them: embedding, gathering, last norm, mix, head, preparing and choosing, selecting.
+ * them: embedding, gathering, last norm, mix, head, preparing and choosing, selecting. Where somebody
+ * wants log-probabilities, listing the likeliest.
  */
-static void check_step(fakecuda_counts cost, int32_t layers)
+static void check_step(fakecuda_counts cost, int32_t layers, bool wishes)
 {
-    UM_CHECK_INT(cost.launches + cost.matmuls, 9 * layers + 8);
+    UM_CHECK_INT(cost.launches + cost.matmuls, 9 * layers + 8 + wishes);
     UM_CHECK_INT(cost.matmuls, 4 * layers + 1);
     UM_CHECK_INT(cost.host_waits, 1);
     UM_CHECK_INT(cost.copies_to_host, 1);
@@ -77,23 +85,25 @@ static void count_steps(um_precision precision, int32_t layers)
     static um_tiny_engine tiny;
 
     UM_CHECK(um_tiny_engine_open(&tiny, &options));
-    submit(&tiny, 1);
+    submit(&tiny, 1, false);
     for (int i = 0; i < 6; i++) {
         fakecuda_counts cost = turn(&tiny);
 
         if (i == 0) /* joins, and algorithms are chosen */
             continue;
-        check_step(cost, layers);
+        check_step(cost, layers, false);
         UM_CHECK_INT(cost.copies_to_device, 1);
     }
-    submit(&tiny, 2);
-    for (int i = 0; i < 4; i++) {
-        fakecuda_counts cost = turn(&tiny);
+    for (int32_t seed = 2; seed <= 3; seed++) {
+        submit(&tiny, seed, seed == 3);
+        for (int i = 0; i < 4; i++) {
+            fakecuda_counts cost = turn(&tiny);
 
-        if (i == 0)
-            continue;
-        check_step(cost, layers);
-        UM_CHECK_INT(cost.copies_to_device, 1);
+            if (i == 0)
+                continue;
+            check_step(cost, layers, seed == 3);
+            UM_CHECK_INT(cost.copies_to_device, 1);
+        }
     }
     um_tiny_engine_close(&tiny);
 }

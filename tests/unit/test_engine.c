@@ -356,6 +356,9 @@ static void the_largest_plan_holds_one_guided_context(void)
 
     UM_CHECK_INT(um_engine_plan_limits(&options).rows_max, 200);
     UM_CHECK_INT(um_engine_plan_limits(&options).sequences_max, 6);
+    /* what three full lists of biases and bans and every row's own token come to */
+    UM_CHECK_INT(um_engine_plan_limits(&options).edits_max,
+                 200 + 3 * (UM_BIASES_MAX + 2 * (UM_MODEL_STOP_MAX + UM_STOP_TOKENS_MAX)));
     options.rows_per_step = 512;
     UM_CHECK_INT(um_engine_plan_limits(&options).rows_max, 512);
 }
