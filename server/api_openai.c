@@ -126,6 +126,8 @@ static um_stream_options stream_options(um_api_job *job)
                                .responses = &job->request.responses,
                                .tokenizer = app->served.tokenizer,
                                .mask_token = canvas->mask_is_text ? -1 : canvas->mask_token,
+                               .end_tokens = app->served.engine.end_tokens,
+                               .end_token_count = app->served.engine.end_token_count,
                                .choices_per_prompt = job->work.count / job->work.prompt_count,
                                .engine = app->engine,
                                .counts = &app->api.counts.frames};

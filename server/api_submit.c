@@ -272,7 +272,7 @@ static um_submission submission_of(const maker *m, const um_ids *prompt)
         .stop_token_count = request->stop_token_count,
         .biases = request->biases,
         .bias_count = request->bias_count,
-        .want_draft = request->mode != UM_STREAM_SETTLED,
+        .want_draft = request->mode != UM_STREAM_SETTLED || work->gap_count > 0,
         .want_guess = request->mode == UM_STREAM_REPLACE ||
                       (request->mode == UM_STREAM_DRAFT && request->draft.guess),
     };

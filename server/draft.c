@@ -339,6 +339,7 @@ um_draft_share um_draft_show(um_draft *draft, um_buf *out)
     um_draft_share share = {.visible = um_cells_answer_end(&draft->cells)};
     um_scan s = um_scan_from(0);
 
+    draft->news = false;
     while (s.position < share.visible) {
         um_look at = um_scan_next(&draft->cells, &s);
         size_t length;

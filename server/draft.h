@@ -60,7 +60,8 @@ void um_draft_guess(um_draft *draft, const um_draft_change *guesses, int32_t cou
 /* Nothing comes any more: what is masked now stays so and is passed over. */
 void um_draft_finish(um_draft *draft);
 
-/* A step has been applied since the last frame. Step 0 does not count: frames begin with step 1. */
+/* A step has been applied since the last frame or show. Step 0 does not count: frames begin with
+ * step 1. */
 bool um_draft_has_news(const um_draft *draft);
 /* Appends the frame of the last step; running out of memory shows in `out`. */
 um_draft_kind um_draft_frame(um_draft *draft, um_buf *out);

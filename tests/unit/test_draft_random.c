@@ -357,6 +357,8 @@ static void the_frames_of_any_generation_end_at_its_text(void)
 }
 
 static const um_test tests[] = {
-    UM_TEST(the_frames_of_any_generation_end_at_its_text),
+    {.name = "the_frames_of_any_generation_end_at_its_text",
+     .run = the_frames_of_any_generation_end_at_its_text,
+     .limit_s = 600},
 };
 UM_TEST_MAIN(tests)
