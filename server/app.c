@@ -138,6 +138,7 @@ static void close_handles(um_app *app)
 static void teardown(um_app *app)
 {
     um_log(UM_LOG_INFO, "stopped", "state=clean");
+    um_test_step_release(app->test_step);
     um_engine_destroy(app->engine);
     app->engine = NULL;
     um_served_close(&app->served);
@@ -187,13 +188,19 @@ void um_app_settle(um_app *app)
         teardown(app);
 }
 
+static void abort_work(um_app *app)
+{
+    if (app->engine)
+        um_engine_abort(app->engine, UM_E_SHUTDOWN);
+    um_test_step_release(app->test_step);
+}
+
 static void on_drain_timeout(uv_timer_t *timer)
 {
     um_app *app = timer->data;
 
     um_log(UM_LOG_WARN, "drain_timeout", "open=%zu", app->api.open);
-    if (app->engine)
-        um_engine_abort(app->engine, UM_E_SHUTDOWN);
+    abort_work(app);
 }
 
 static void begin_drain(um_app *app)
@@ -253,6 +260,7 @@ static um_status start_engine(um_app *app, um_err *err)
 
     app->served.engine.wake = wake;
     app->served.engine.wake_context = app;
+    um_test_step_wrap(app->test_step, &app->served.engine);
     status = um_engine_create(&app->served.engine, &app->engine, err);
     return status == UM_OK ? um_engine_start(app->engine, err) : status;
 }
@@ -334,8 +342,7 @@ static void on_signal(uv_signal_t *handle, int number)
         begin_drain(app);
     } else {
         um_log(UM_LOG_WARN, "stopping_at_once", "open=%zu", app->api.open);
-        if (app->engine)
-            um_engine_abort(app->engine, UM_E_SHUTDOWN);
+        abort_work(app);
         close_http(app);
     }
 }
@@ -419,6 +426,8 @@ static um_status start(um_app *app, um_err *err)
     if (status == UM_OK)
         status = um_keys_load(app->config, &app->keys, &app->key_count, err);
     if (status == UM_OK)
+        status = um_test_step_open(app->config->test_step, &app->test_step, err);
+    if (status == UM_OK)
         status = open_handles(app, err);
     if (status == UM_OK)
         status = open_http(app, err);
@@ -460,6 +469,7 @@ um_status um_app_run(const um_config *config, um_err *err)
     }
 done:
     pthread_mutex_destroy(&app->loading.lock);
+    um_test_step_close(app->test_step);
     um_mem_free(app->keys);
     um_mem_free(app->model_id);
     um_mem_free(app);

@@ -16,6 +16,7 @@
 #include "server/api_openai.h"
 #include "server/http.h"
 #include "server/served.h"
+#include "server/test_step.h"
 
 typedef enum um_app_state {
     UM_APP_LOADING,
@@ -53,8 +54,9 @@ typedef struct um_app {
     um_loading loading;
     uint64_t opened_ns;
     double load_seconds;
-    um_served served;  /* from READY on */
-    um_engine *engine; /* NULL before READY */
+    um_served served;        /* from READY on */
+    um_test_step *test_step; /* NULL without --test-step */
+    um_engine *engine;       /* NULL before READY */
     um_api api;
 } um_app;
 

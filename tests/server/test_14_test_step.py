@@ -1,0 +1,90 @@
+"""--test-step: an engine that stands still, breaks or costs nothing, for cases 51, 52 and 98."""
+import json
+import signal
+import time
+
+import pytest
+
+from child import TIMEOUT, Child
+from unmask_server import BINARY, CHAT, TEXT, chat, events, text
+
+
+def test_a_step_that_fails_ends_a_stream_with_an_error(launch):
+    """Case 52: text of the first steps, then the error; no finish and no usage chunk."""
+    server = launch("--test-step", "fail:3")
+    raw = server.stream(CHAT, chat(max_tokens=32, diffusion={"steps": 32}, stream_options={"include_usage": True}))[1]
+    assert raw.endswith(b"data: [DONE]\n\n")
+    chunks = events(raw)
+    assert chunks[-1]["error"]["code"] == "engine_error" and chunks[-1]["error"]["message"]
+    assert not any(choice["finish_reason"] for chunk in chunks[:-1] for choice in chunk["choices"])
+    assert all(chunk["usage"] is None for chunk in chunks[:-1])
+    server.get("/health").error(503, "engine_dead")
+    server.chat().error(503, "engine_dead")
+    samples = server.metrics()
+    assert samples['request_success_total{finished_reason="error"}'] == 1
+    assert samples["forward_passes_total"] == 2
+
+
+def test_a_step_that_fails_ends_an_answer(launch):
+    launch("--test-step", "fail:1").chat().error(500, "engine_error")
+
+
+def test_slow_steps_leave_room_for_comments(launch):
+    """Case 51."""
+    server = launch("--test-step", "slow:2500", "--sse-ping-interval", "1")
+    client = server.open_stream(TEXT, text(diffusion={"steps": 1}))
+    seen = b""
+    while b"[DONE]" not in seen:
+        part = client.recv(4096)
+        assert part, seen
+        seen += part
+    assert seen.index(b": keep-alive\n\n") < seen.index(b"data: ")
+    client.close()
+
+
+def test_the_server_stops_in_the_middle_of_a_slow_step(launch):
+    server = launch("--test-step", "slow:86400000", "--drain-timeout", "1")
+    client = server.open_stream(TEXT, text())
+    waiting = server.send(TEXT, json.dumps(text()).encode())
+    server.wait_for_metric("requests_started_total", lambda n: n == 2)
+    server.signal(signal.SIGTERM)
+    rest = b""
+    while part := client.recv(65536):
+        rest += part
+    assert b'"code":"server_shutdown"' in rest
+    assert waiting.recv(65536).startswith(b"HTTP/1.1 503 ")
+    assert server.wait() == 0
+    client.close()
+    waiting.close()
+
+
+def test_clients_that_give_up_leave_nothing_behind(launch):
+    """Case 98: three attempts that time out."""
+    server = launch("--test-step", "slow:300")
+    for _ in range(3):
+        client = server.send(CHAT, json.dumps(chat(max_tokens=300)).encode())
+        time.sleep(0.2)
+        client.close()
+    server.wait_idle()
+    assert server.metrics()['request_success_total{finished_reason="abort"}'] == 3
+
+
+@pytest.mark.parametrize("fields", [
+    {}, {"algorithm": "random"}, {"threshold": 0.9}, {"algorithm": "factor"}, {"algorithm": "margin"},
+    {"steps": 3}])
+def test_instant_steps_commit_what_was_asked_for(launch, fields):
+    server = launch("--test-step", "instant")
+    answer = server.text(max_tokens=32, diffusion=fields)
+    letter = answer.content[0]
+    assert answer.content == letter * 32 and letter.isalpha()
+    assert answer.json["usage"]["diffusion"]["steps"] == (3 if "steps" in fields else 32)
+    streamed = events(server.stream(TEXT, text(max_tokens=32, diffusion=fields))[1])
+    assert "".join(chunk["choices"][0]["text"] for chunk in streamed) == letter * 32
+
+
+@pytest.mark.parametrize("value", ["", "slow", "slow:", "slow:0", "slow:-1", "slow:1x", "slow:86400001", "fail:0",
+                                   "fail:99999999999999999999", "instantly"])
+def test_other_words_are_refused(checkpoint, value):
+    child = Child([BINARY, "serve", "--model", checkpoint, "--port", "0", "--test-step", value])
+    assert child.process.wait(TIMEOUT) != 0
+    assert "--test-step" in child.errors()
