@@ -28,26 +28,55 @@ static void write_text(um_buf *out, const char *text)
 
 /* ---- models --------------------------------------------------------------------------------- */
 
+/* What this build does with this model. Every family here sees the whole canvas, so that a gap may
+ * have text behind it. */
 static void write_features(const um_app *app, um_buf *out)
 {
-    um_buf_text(out, ",\"supported_features\":[");
+    um_buf_text(out, ",\"supported_features\":[\"infill\",\"edit\",\"draft_stream\"");
     if (um_backend_is_batch_invariant(app->served.backend))
-        um_buf_text(out, "\"batch_invariant\"");
+        um_buf_text(out, ",\"batch_invariant\"");
     um_buf_char(out, ']');
 }
 
-static void write_diffusion(const um_model_info *info, um_buf *out)
+/* What a request gets that asks for the preset and nothing else. */
+static void write_preset(const um_app *app, um_preset preset, um_buf *out)
 {
-    const um_model_defaults *defaults = &info->defaults;
+    um_params params;
+
+    um_params_preset(&app->served.limits, preset, &params);
+    um_buf_printf(out, "{\"algorithm\":\"%s\",\"block_length\":%d,\"steps_per_block\":",
+                  params.policy->name, params.block_length);
+    if (params.steps_per_block > 0)
+        um_buf_printf(out, "%d", params.steps_per_block);
+    else
+        um_buf_text(out, "null"); /* no bound */
+    if (params.count == UM_COUNT_THRESHOLD)
+        um_buf_printf(out, ",\"threshold\":%g", (double)params.threshold);
+    if (params.count == UM_COUNT_FACTOR)
+        um_buf_printf(out, ",\"factor\":%g", (double)params.factor);
+    um_buf_printf(out, ",\"temperature\":%g}", (double)params.temperature);
+}
+
+static void write_diffusion(const um_app *app, um_buf *out)
+{
+    static const struct {
+        const char *name;
+        um_preset preset;
+    } presets[] = {
+        {"fast", UM_PRESET_FAST}, {"balanced", UM_PRESET_BALANCED}, {"max", UM_PRESET_MAX}};
+    const um_model_info *info = app->served.info;
 
     um_buf_printf(out,
                   ",\"diffusion\":{\"family\":\"%s\",\"mask_token_id\":%d,\"revises\":false,"
-                  "\"recommended\":{\"algorithm\":\"%s\",\"block_length\":%d,"
-                  "\"steps_per_block\":%d,\"temperature\":%g}}",
-                  info->family->name, info->config.mask_token, defaults->algorithm,
-                  defaults->block_length,
-                  defaults->steps_per_block ? defaults->steps_per_block : defaults->block_length,
-                  (double)defaults->temperature);
+                  "\"recommended\":",
+                  info->family->name, info->config.mask_token);
+    write_preset(app, UM_PRESET_RECOMMENDED, out);
+    um_buf_text(out, ",\"presets\":{");
+    for (size_t i = 0; i < UM_COUNT_OF(presets); i++) {
+        um_buf_printf(out, "%s\"%s\":", i > 0 ? "," : "", presets[i].name);
+        write_preset(app, presets[i].preset, out);
+    }
+    um_buf_text(out, "}}");
 }
 
 /* OpenAI's four keys; ours follow once the checkpoint is open. */
@@ -71,7 +100,7 @@ static void write_model(const um_app *app, um_buf *out)
                       info->config.context_max, info->config.context_max,
                       info->config.context_max - 1);
         write_features(app, out);
-        write_diffusion(info, out);
+        write_diffusion(app, out);
     }
     um_buf_char(out, '}');
 }

@@ -187,3 +187,24 @@ def test_these_are_posts(shared, path):
 @pytest.mark.parametrize("path", [FIM, EDIT, RESPONSES, "/tokenize", "/v1/detokenize"])
 def test_all_of_them_need_the_key(launch, path):
     launch("--api-key", "secret-key", wait=False).post(path, {}).error(401, "invalid_api_key")
+
+
+# ---- what the model's object says ----
+
+
+def test_presets_are_what_a_request_gets(shared):
+    """Case 74, and the object of /v1/models."""
+    model = shared.get("/v1/models/tiny").json
+    assert {"infill", "edit", "draft_stream", "batch_invariant"} == set(model["supported_features"])
+    assert model["max_model_len"] == model["context_length"] == 1024 > model["max_output_length"] > 0
+    assert model["input_modalities"] == model["output_modalities"] == ["text"]
+    assert model["diffusion"]["family"] == "llada" and model["diffusion"]["revises"] is False
+    presets = {**model["diffusion"]["presets"], "recommended": model["diffusion"]["recommended"]}
+    assert set(presets) == {"fast", "balanced", "recommended", "max"}
+    for name, preset in presets.items():
+        for fields in ({"diffusion": {"echo": True, "preset": name}},
+                       {"diffusion": {"echo": True}, "model": f"tiny@{name}"}):
+            echoed = shared.post(TEXT, text(**fields)).json["diffusion"]
+            assert {key: echoed[key] for key in preset} == preset, name
+    steps = [presets[name]["steps_per_block"] for name in ("fast", "balanced", "max")]
+    assert steps == sorted(steps)
