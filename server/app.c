@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "server/api_metrics.h"
+#include "server/api_openapi.h"
 #include "server/api_playground.h"
 #include "server/api_status.h"
 #include "server/api_tokens.h"
@@ -45,6 +46,7 @@ static const um_route routes[] = {
     {"GET", "/health/live", "/health/live", UM_ROUTE_OPEN, um_api_live},
     {"GET", "/version", "/version", UM_ROUTE_OPEN, um_api_version},
     {"GET", "/metrics", "/metrics", UM_ROUTE_OPEN, um_api_metrics},
+    {"GET", "/openapi.json", "/openapi.json", UM_ROUTE_OPEN, um_api_openapi},
     {.method = NULL},
 };
 
@@ -472,6 +474,7 @@ done:
     um_test_step_close(app->test_step);
     um_mem_free(app->keys);
     um_mem_free(app->model_id);
+    um_buf_deinit(&app->openapi);
     um_mem_free(app);
     return status;
 }

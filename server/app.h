@@ -58,6 +58,7 @@ typedef struct um_app {
     um_test_step *test_step; /* NULL without --test-step */
     um_engine *engine;       /* NULL before READY */
     um_api api;
+    um_buf openapi; /* the document, once somebody asked for it */
 } um_app;
 
 /* Runs the server until it is told to stop. */

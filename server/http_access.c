@@ -23,7 +23,7 @@ static const char *const not_served[] = {
     "/v1/uploads",     "/v1/realtime",   "/v1/evals",         "/v1/containers",
     "/v1/fim",         "/v1/edit",       "/v1/apply",         "/v1/conversations",
     "/v1/tokenize",    "/v1/detokenize", "/v1/organization",  "/v1/chat/completions/models",
-    "/tokenize",       "/detokenize",    "/openapi.json",
+    "/tokenize",       "/detokenize",
 };
 
 /* ---- URL and method ------------------------------------------------------------------------ */

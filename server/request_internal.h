@@ -108,6 +108,9 @@ um_status umi_find_unknown(const umi_table *table, umi_reading *reading, const u
 /* NULL where the endpoint has no such row. */
 const umi_field *umi_find_field(const umi_table *table, const char *name, um_endpoint endpoint);
 
+/* The row's maximum, or the lower one of the rules. */
+double umi_max_of(const umi_field *field, const um_api_rules *rules);
+
 /* A field's name made on the spot: umi_labelled("%s[%zu]", parent, index).text */
 typedef struct umi_label {
     char text[UM_ERR_FIELD_BYTES];

@@ -68,7 +68,7 @@ static um_status check_type(const umi_field *f, const json_t *value, const char 
     return fits ? UM_OK : umi_wrong_type(value, label, expected[f->kind], err);
 }
 
-static double max_of(const umi_field *f, const um_api_rules *rules)
+double umi_max_of(const umi_field *f, const um_api_rules *rules)
 {
     double lower = f->max_rule ? *(const int32_t *)((const char *)rules + f->max_rule) : f->max;
 
@@ -80,7 +80,7 @@ static um_status check_range(const umi_field *f, const um_api_rules *rules, cons
 {
     bool integer = f->kind == UM_KIND_INT;
     int digits = integer ? 17 : 6;
-    double number = json_number_value(value), max = max_of(f, rules);
+    double number = json_number_value(value), max = umi_max_of(f, rules);
 
     if (!(f->max > f->min) || !json_is_number(value))
         return UM_OK;
