@@ -3,166 +3,33 @@
  * written in which order, what is held back, and who is cancelled when things go wrong.
  */
 #include "core/base/mem.h"
-#include "server/stream.h"
+#include "tests/support/byte_tokenizer.h"
+#include "tests/support/stream_rig.h"
 #include "tests/test.h"
-
-#define CHOICES_MAX 4
-#define CANCELS_MAX 16
-
-/* ---- the exchange and the engine that stand in ---------------------------------------------- */
-
-struct um_exchange {
-    um_buf out;
-    bool begun, ended, aborted;
-    unsigned replied; /* HTTP status; 0: no whole answer */
-    um_status refused;
-    uint32_t retry_after_ms;
-    size_t unsent;
-    void *context;
-    void (*on_gone)(void *context);
-};
-
-static uint64_t cancelled[CANCELS_MAX];
-static size_t cancel_count;
-
-void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gone)(void *context))
-{
-    exchange->context = context;
-    exchange->on_gone = on_gone;
-}
-
-void um_exchange_stream_begin(um_exchange *exchange)
-{
-    UM_ASSERT(!exchange->begun && !exchange->replied);
-    exchange->begun = true;
-}
-
-void um_exchange_stream_write(um_exchange *exchange, const char *bytes, size_t length)
-{
-    UM_ASSERT(exchange->begun && !exchange->ended);
-    um_buf_append(&exchange->out, bytes, length);
-}
-
-size_t um_exchange_unsent(const um_exchange *exchange)
-{
-    return exchange->unsent;
-}
-
-void um_exchange_stream_end(um_exchange *exchange)
-{
-    UM_ASSERT(exchange->begun && !exchange->ended && !exchange->on_gone);
-    exchange->ended = true;
-}
-
-void um_exchange_stream_abort(um_exchange *exchange)
-{
-    UM_ASSERT(exchange->begun && !exchange->ended && !exchange->on_gone);
-    exchange->ended = exchange->aborted = true;
-}
-
-void um_exchange_reply(um_exchange *exchange, unsigned http_status, const char *content_type,
-                       const char *body, size_t length)
-{
-    UM_ASSERT(!exchange->begun && !exchange->replied && !exchange->on_gone);
-    UM_ASSERT(strcmp(content_type, "application/json") == 0);
-    exchange->replied = http_status;
-    um_buf_append(&exchange->out, body, length);
-}
-
-void um_exchange_reply_error(um_exchange *exchange, const um_err *err)
-{
-    UM_ASSERT(!exchange->begun && !exchange->replied && !exchange->on_gone);
-    exchange->replied = 400;
-    exchange->refused = err->status;
-}
-
-void um_exchange_retry_after(um_exchange *exchange, uint32_t milliseconds)
-{
-    exchange->retry_after_ms = milliseconds;
-}
-
-void um_engine_cancel(um_engine *engine, uint64_t id)
-{
-    (void)engine;
-    UM_ASSERT(cancel_count < CANCELS_MAX);
-    cancelled[cancel_count++] = id;
-}
-
-double um_engine_wait_estimate(um_engine *engine)
-{
-    (void)engine;
-    return 2.5;
-}
 
 /* ---- driving -------------------------------------------------------------------------------- */
 
-typedef struct rig {
-    um_exchange exchange;
-    um_stream *stream;
-    um_stream_counts counts;
-} rig;
-
 static const um_policy policy = {.name = "low_confidence"};
+static const um_submission plain = {
+    .prompt_tokens = 5, .params = {.policy = &policy, .block_length = 8, .steps_per_block = 4}};
 
-static um_status rig_open(rig *r, um_stream_options options, size_t count, um_err *err)
+static um_status rig_open(um_rig *r, um_stream_options options, size_t count, um_err *err)
 {
-    static char engine; /* only its address is used */
-    uint64_t ids[CHOICES_MAX];
-    um_submission submissions[CHOICES_MAX];
-    um_status status;
-
-    *r = (rig){0};
-    options.model = "tiny";
-    options.fingerprint = "fp_0123456789";
-    options.engine = (um_engine *)&engine;
-    options.counts = &r->counts;
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = 100 + i;
-        submissions[i] =
-            (um_submission){.prompt_tokens = 5,
-                            .params = {.policy = &policy, .block_length = 8, .steps_per_block = 4}};
-    }
-    status = um_stream_create(&options, submissions, NULL, count, &r->stream, err);
-    if (status == UM_OK)
-        um_stream_attach(r->stream, &r->exchange, ids);
-    return status;
+    return um_rig_open(r, options, &plain, NULL, count, err);
 }
 
-static void rig_close(rig *r)
+static void send_text(um_rig *r, size_t choice, const char *text)
 {
-    um_stream_destroy(r->stream);
-    um_buf_deinit(&r->exchange.out);
+    um_rig_send(r, choice, (um_event){0}, text);
 }
 
-static void send_event(rig *r, size_t choice, um_event event, const char *text)
-{
-    event.id = 100 + choice;
-    event.started = true;
-    um_buf_text(&event.text, text);
-    um_stream_event(r->stream, choice, &event);
-    um_event_deinit(&event);
-}
-
-static void send_text(rig *r, size_t choice, const char *text)
-{
-    send_event(r, choice, (um_event){0}, text);
-}
-
-static void send_end(rig *r, size_t choice, const char *text, int32_t tokens)
+static void send_end(um_rig *r, size_t choice, const char *text, int32_t tokens)
 {
     um_event event = {.done = true,
                       .finish = UM_FINISH_LENGTH,
                       .usage = {.prompt_tokens = 3, .completion_tokens = tokens}};
 
-    send_event(r, choice, event, text);
-}
-
-static void send_failure(rig *r, size_t choice, um_status status)
-{
-    um_event event = {.done = true};
-
-    um_fail(&event.error, status, "it did not work");
-    send_event(r, choice, event, "");
+    um_rig_send(r, choice, event, text);
 }
 
 /* What came out, event by event, as "kind" words: accepted, role0, text0:..., finish0, usage, error,
@@ -205,7 +72,7 @@ static void describe_line(const char *line, size_t length, um_buf *out)
     um_json_free(event);
 }
 
-static const char *described(const rig *r, um_buf *out)
+static const char *described(const um_rig *r, um_buf *out)
 {
     const char *at = um_buf_view(&r->exchange.out), *end;
 
@@ -227,7 +94,7 @@ static void a_stream_says_everything_in_order(void)
 {
     um_buf said = {0};
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, chat_stream, 2, &err), err);
     UM_CHECK_STR(described(&r, &said), "accepted role0 role1");
@@ -242,9 +109,9 @@ static void a_stream_says_everything_in_order(void)
     UM_CHECK(um_stream_finished(r.stream) && r.exchange.ended && !r.exchange.aborted);
     UM_CHECK(strstr(um_buf_view(&r.exchange.out), "\"total_tokens\":9") != NULL);
     UM_CHECK_INT(r.counts.settled, 3);
-    UM_CHECK_INT(cancel_count, 0);
+    UM_CHECK_INT(r.cancel_count, 0);
     um_buf_deinit(&said);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void late_headers_wait_for_the_first_step(void)
@@ -252,7 +119,7 @@ static void late_headers_wait_for_the_first_step(void)
     um_stream_options options = {.endpoint = UM_ENDPOINT_COMPLETIONS, .streamed = true};
     um_buf said = {0};
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 1, &err), err);
     UM_CHECK(!r.exchange.begun);
@@ -261,7 +128,7 @@ static void late_headers_wait_for_the_first_step(void)
     send_end(&r, 0, "x", 1);
     UM_CHECK_STR(described(&r, &said), "accepted text0:x finish0 done");
     um_buf_deinit(&said);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void equal_texts_are_joined_before_a_loop_guard_trips(void)
@@ -271,7 +138,7 @@ static void equal_texts_are_joined_before_a_loop_guard_trips(void)
     um_buf said = {0};
     um_err err = {0};
     int run = 0, longest = 0, letters = 0;
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 1, &err), err);
     for (int i = 0; i < 1000; i++)
@@ -287,7 +154,7 @@ static void equal_texts_are_joined_before_a_loop_guard_trips(void)
     UM_CHECK_INT(letters, 1000);
     UM_CHECK(longest >= 2 && longest < 100);
     um_buf_deinit(&said);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void a_slow_reader_gets_all_text_but_fewer_events(void)
@@ -296,7 +163,7 @@ static void a_slow_reader_gets_all_text_but_fewer_events(void)
         .endpoint = UM_ENDPOINT_COMPLETIONS, .streamed = true, .early_headers = true};
     um_buf said = {0};
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 1, &err), err);
     send_text(&r, 0, "a");
@@ -310,7 +177,7 @@ static void a_slow_reader_gets_all_text_but_fewer_events(void)
     send_end(&r, 0, "f", 6); /* the end does not wait */
     UM_CHECK_STR(described(&r, &said), "accepted text0:a text0:bcd text0:ef finish0 done");
     um_buf_deinit(&said);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void a_whole_answer_has_its_choices_in_order(void)
@@ -319,7 +186,7 @@ static void a_whole_answer_has_its_choices_in_order(void)
     um_json *body = NULL;
     const um_json *choices;
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 2, &err), err);
     send_text(&r, 1, "b");
@@ -335,41 +202,41 @@ static void a_whole_answer_has_its_choices_in_order(void)
     UM_CHECK_STR(um_json_string_value(um_json_member(um_json_element(choices, 1), "text"), NULL),
                  "bc");
     um_json_free(body);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void an_error_in_a_stream_is_its_last_event(void)
 {
     um_buf said = {0};
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, chat_stream, 2, &err), err);
     send_text(&r, 0, "a");
-    send_failure(&r, 1, UM_E_TIMEOUT);
+    um_rig_fail(&r, 1, UM_E_TIMEOUT);
     UM_CHECK(r.exchange.ended);
-    UM_CHECK_INT(cancel_count, 1);
-    UM_CHECK_INT(cancelled[0], 100);
+    UM_CHECK_INT(r.cancel_count, 1);
+    UM_CHECK_INT(r.cancelled[0], 100);
     UM_CHECK(!um_stream_finished(r.stream));
-    send_failure(&r, 0, UM_E_CANCELLED); /* what the cancelled one still has to say */
+    um_rig_fail(&r, 0, UM_E_CANCELLED); /* what the cancelled one still has to say */
     UM_CHECK(um_stream_finished(r.stream));
     UM_CHECK_STR(described(&r, &said), "accepted role0 role1 text0:a error done");
     um_buf_deinit(&said);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void an_error_before_any_byte_is_a_plain_answer(void)
 {
     um_stream_options options = {.endpoint = UM_ENDPOINT_CHAT, .streamed = true};
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 1, &err), err);
-    send_failure(&r, 0, UM_E_QUEUE_TIMEOUT);
+    um_rig_fail(&r, 0, UM_E_QUEUE_TIMEOUT);
     UM_CHECK_INT(r.exchange.refused, UM_E_QUEUE_TIMEOUT);
     UM_CHECK_INT(r.exchange.retry_after_ms, 2500);
     UM_CHECK(!r.exchange.begun && um_stream_finished(r.stream));
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
 static void a_client_that_left_is_never_written_to(void)
@@ -378,35 +245,54 @@ static void a_client_that_left_is_never_written_to(void)
         .endpoint = UM_ENDPOINT_CHAT, .streamed = true, .early_headers = true};
     size_t written;
     um_err err = {0};
-    rig r;
+    um_rig r;
 
     UM_CHECK_OK(rig_open(&r, options, 2, &err), err);
     send_end(&r, 0, "a", 1);
     r.exchange.on_gone(r.exchange.context);
     written = r.exchange.out.length;
-    UM_CHECK_INT(cancel_count, 1); /* the other choice has ended by itself */
-    UM_CHECK_INT(cancelled[0], 101);
+    UM_CHECK_INT(r.cancel_count, 1); /* the other choice has ended by itself */
+    UM_CHECK_INT(r.cancelled[0], 101);
     send_text(&r, 1, "late");
-    send_failure(&r, 1, UM_E_CANCELLED);
+    um_rig_fail(&r, 1, UM_E_CANCELLED);
     UM_CHECK_INT(r.exchange.out.length, written);
     UM_CHECK(um_stream_finished(r.stream) && !r.exchange.ended);
-    rig_close(&r);
+    um_rig_close(&r);
 }
 
-/* Runs a short answer with allocation n failing. True when the failure never came. */
-static bool run_with_failure(bool streamed, long n)
-{
-    um_stream_options options = chat_stream;
-    um_event first = {.id = 100, .started = true}, last = {.id = 100, .done = true};
-    um_err err = {0};
-    bool pending;
-    um_status status;
-    rig r;
+/* ---- memory that runs out ------------------------------------------------------------------- */
 
-    options.streamed = streamed;
+typedef struct walk {
+    um_stream_options options;
+    const um_submission *submission;
+    const um_stream_frame *frame;
+} walk;
+
+/* Runs a short answer with allocation n failing. True when the failure never came. */
+static bool run_with_failure(const walk *w, long n)
+{
+    um_draft_step steps[] = {{.step = 1, .block_end = 8, .length = 8, .changes = 2},
+                             {.step = 2, .block_end = 8, .length = 8, .changes = 1}};
+    um_draft_change changes[] = {{0, 'a', 1, 0}, {2, 0xE2, 1, 0}, {1, 'b', 1, 0}};
+    um_draft_change guesses[] = {{3, 'c', 0.5f, 0}};
+    um_alternative rows[] = {{'a', -1}, {'b', -2}, {0xE2, -1}, {'d', -3}};
+    um_event first = {.id = 100, .started = true, .steps = steps, .step_count = 1};
+    um_event last = {.id = 100, .done = true, .finish = UM_FINISH_STOP, .steps = steps + 1};
+    um_err err = {0};
+    um_status status;
+    bool pending;
+    um_rig r;
+
+    first.changes = changes;
+    first.guesses = guesses;
+    first.guess_count = 1;
+    last.changes = changes + 2;
+    last.step_count = 1;
+    last.logprobs = rows;
+    last.logprob_rows = 2;
     um_buf_text(&first.text, "abc");
     um_mem_fail_after(n);
-    status = rig_open(&r, options, 1, &err);
+    status = um_rig_open(&r, w->options, w->submission, w->frame, 1, &err);
     if (status == UM_OK) {
         um_stream_event(r.stream, 0, &first);
         um_stream_event(r.stream, 0, &last);
@@ -417,21 +303,45 @@ static bool run_with_failure(bool streamed, long n)
     pending = um_mem_fail_pending();
     um_mem_fail_after(0);
     if (pending)
-        UM_CHECK(streamed ? !r.exchange.aborted : r.exchange.replied == 200);
-    um_event_deinit(&first);
-    rig_close(&r);
+        UM_CHECK(w->options.streamed ? !r.exchange.aborted : r.exchange.replied == 200);
+    um_buf_deinit(&first.text);
+    um_rig_close(&r);
     return pending;
 }
 
 static void every_failed_allocation_ends_the_answer(void)
 {
-    for (int streamed = 0; streamed < 2; streamed++) {
+    static const int32_t gaps[][2] = {{1, 2}};
+    static const um_stream_frame frame = {
+        .lead = "x", .lead_length = 1, .tail = "y", .tail_length = 1, .gaps = gaps, .gap_count = 1};
+    static const um_submission drafted = {
+        .params = {.policy = &policy, .canvas_tokens = 8, .max_tokens = 8, .logprobs = 2},
+        .want_draft = true};
+    static const um_endpoint endpoints[] = {UM_ENDPOINT_CHAT, UM_ENDPOINT_COMPLETIONS,
+                                            UM_ENDPOINT_RESPONSES};
+    um_tokenizer *tokenizer = um_byte_tokenizer_open();
+
+    for (int i = 0; i < 3 * 4; i++) {
+        walk w = {.submission = &drafted, .frame = &frame};
+        int mode = i / 3;
         long n = 1;
 
-        while (n < 100 && !run_with_failure(streamed == 1, n))
+        w.options = (um_stream_options){.endpoint = endpoints[i % 3],
+                                        .streamed = mode > 0,
+                                        .early_headers = true,
+                                        .include_usage = true,
+                                        .echo_settings = true,
+                                        .tokenizer = tokenizer};
+        w.options.mode = mode == 3   ? UM_STREAM_REPLACE
+                         : mode == 2 ? UM_STREAM_DRAFT
+                                     : UM_STREAM_SETTLED;
+        if (mode == 3 && w.options.endpoint == UM_ENDPOINT_RESPONSES)
+            continue;
+        while (n < 200 && !run_with_failure(&w, n))
             n++;
-        UM_CHECK(n > 3 && n < 100);
+        UM_CHECK(n > 10 && n < 200);
     }
+    um_tokenizer_close(tokenizer);
 }
 
 static const um_test tests[] = {
