@@ -119,7 +119,7 @@ static bool fits(const sim_request *r, const um_draft_step *step, const um_draft
 static void read_steps(sim *s, sim_request *r, const um_event *event)
 {
     const um_draft_step *last = &event->steps[event->step_count - 1];
-    const um_draft_change *change = event->changes;
+    int32_t changes = 0;
 
     for (int32_t i = 0; i < event->step_count; i++) {
         const um_draft_step *step = &event->steps[i];
@@ -131,14 +131,16 @@ static void read_steps(sim *s, sim_request *r, const um_event *event)
         r->told_step = step->step;
         r->told_length = step->length;
         r->told_blocks += step->block_ended;
-        for (int32_t k = 0; k < step->changes; k++, change++) {
+        for (int32_t k = 0; k < step->changes; k++) {
+            const um_draft_change *change = &event->changes[changes++];
+
             if (!fits(r, step, change))
                 umi_sim_fault(s, "request %llu: step %d has a change at %d",
                               (unsigned long long)r->id, step->step, change->position);
             r->replay[change->position] = change->token;
         }
     }
-    if (change != event->changes + event->change_count)
+    if (changes != event->change_count)
         umi_sim_fault(s, "request %llu: changes of no step", (unsigned long long)r->id);
     if (r->told_step != r->step || r->told_blocks != r->ended_blocks || last->length != r->extent)
         umi_sim_fault(s, "request %llu: told of %d steps and %d blocks, it made %d and %d",

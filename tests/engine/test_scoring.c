@@ -125,7 +125,7 @@ static void compute_logits(const um_plan *plan)
 
 static void log_softmax(const float *logits, double *out)
 {
-    double max = -INFINITY, sum = 0;
+    double max = -HUGE_VAL, sum = 0;
 
     for (int32_t v = 0; v < VOCAB; v++)
         max = fmax(max, (double)logits[v]);
