@@ -148,6 +148,7 @@ static um_status plan_limits(const um_config *config, um_served *served, um_plan
     served->engine.queue_max = (int32_t)config->max_queue;
     served->engine.rows_per_step = um_served_step_rows(config, served->backend);
     served->engine.queue_timeout_ms = (int32_t)config->queue_timeout * 1000;
+    served->engine.slow_step_ms = (int32_t)config->slow_step;
     served->engine.request_timeout_ms = (int32_t)config->request_timeout * 1000;
     served->engine.context_max = report.config.context_max;
     if (status == UM_OK)

@@ -678,6 +678,10 @@ static void count_step(um_engine *engine, int32_t served, uint64_t began, uint64
     um_histogram_add(&stats->step_batch_size, served);
     engine->progress_ns = now;
     pthread_mutex_unlock(&engine->lock);
+    if (engine->options.slow_step_ms > 0 &&
+        took > engine->options.slow_step_ms * (int64_t)NS_PER_MS)
+        um_log(UM_LOG_WARN, "slow_step", "ms=%.0f requests=%d rows=%d scored=%d",
+               (double)took / 1e6, served, engine->plan->row_count, engine->plan->score_count);
 }
 
 /* A failed step means that the device is lost: nothing that lives can go on. */

@@ -31,6 +31,7 @@ typedef struct um_engine_options {
     int32_t queue_max;          /* requests waiting: --max-queue */
     int32_t rows_per_step;      /* --rows-per-step */
     int32_t queue_timeout_ms;   /* 0: none */
+    int32_t slow_step_ms;       /* longer steps are logged; 0: none */
     int32_t request_timeout_ms; /* from arrival; 0: none */
     const um_clock *clock;      /* NULL: the system's */
     um_wake_fn wake;            /* events are ready; called from the engine thread; may be NULL */

@@ -53,9 +53,9 @@ class Server(Child):
     def __init__(self, checkpoint, *options, wait=True, env=None):
         super().__init__([BINARY, "serve", "--model", checkpoint, "--port", "0", "--threads", "1", *options],
                          env={**os.environ, **(env or {})})
-        self.port = int(self.wait_for_log(r"listening host=\S+ port=(\d+)").group(1))
+        self.port = int(self.wait_for_log(r'listening\b.*?\bport\W{1,3}(\d+)').group(1))
         if wait:
-            self.wait_for_log(r"info ready ")
+            self.wait_for_log(r'info ready |"event":"ready"')
 
     def wait_for_log(self, pattern):
         def look():
