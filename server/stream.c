@@ -463,7 +463,8 @@ static void advance_settled(um_stream *stream, size_t index, const um_event *eve
         (frame_is_due(stream, c, block_ended) || (c->done && um_draft_has_news(c->draft)))) {
         write_frame(stream, index, true);
     } else {
-        stream->options.counts->dropped += shows && event->step_count > 0;
+        stream->options.counts->dropped +=
+            shows && event->step_count > 0 && um_draft_has_news(c->draft);
         write_content(stream, index, true, NULL);
     }
 }
@@ -534,7 +535,7 @@ static void advance_replace(um_stream *stream, size_t index, const um_event *eve
         return;
     }
     if (!frame_is_due(stream, c, false)) {
-        stream->options.counts->dropped += event->step_count > 0;
+        stream->options.counts->dropped += event->step_count > 0 && um_draft_has_news(c->draft);
         return;
     }
     um_buf_clear(&stream->frame);
