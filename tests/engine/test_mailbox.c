@@ -186,7 +186,10 @@ static um_submission make_submission(int32_t tokens)
                                       .block_length = tokens,
                                       .block_count = 1,
                                       .steps_per_block = tokens,
-                                      .early_stop = true},
+                                      .early_stop = true,
+                                      .logprobs = 2},
+                           .want_draft = true,
+                           .want_guess = true,
                            .owner = (uint64_t)tokens % 3};
 }
 
@@ -228,13 +231,15 @@ static void *disturb(void *context)
 static void read_all(engine_test *test, int64_t requests, int64_t *cancelled)
 {
     int64_t left = requests;
-    int64_t bytes = 0, tokens = 0;
+    int64_t bytes = 0, tokens = 0, changes = 0, rows = 0;
     um_event event;
 
     while (left > 0) {
         sem_wait(&test->woken);
         while (um_engine_next(test->engine, &event) == UM_OK) {
             bytes += (int64_t)event.text.length;
+            changes += event.change_count;
+            rows += event.logprob_rows;
             if (event.done) {
                 left--;
                 tokens += event.usage.completion_tokens;
@@ -245,6 +250,8 @@ static void read_all(engine_test *test, int64_t requests, int64_t *cancelled)
         }
     }
     UM_CHECK_INT(bytes, tokens); /* 'a' is one byte: nothing lost, nothing doubled */
+    UM_CHECK_INT(changes, tokens);
+    UM_CHECK_INT(rows, tokens);
     UM_CHECK_STATUS(um_engine_next(test->engine, &event), UM_EMPTY);
 }
 

@@ -1,6 +1,6 @@
 /*
  * A denoising step without a model: commits the first rows of every rule, as many as it asks for, at
- * confidence 0.5.
+ * confidence 0.5. Alternatives, where they are wanted, are the first ids and the token's own.
  */
 #ifndef UM_TESTS_SUPPORT_FAKE_STEP_H
 #define UM_TESTS_SUPPORT_FAKE_STEP_H
