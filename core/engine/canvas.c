@@ -416,10 +416,32 @@ static void settle(um_canvas *canvas)
         canvas->settled++;
 }
 
-void um_canvas_hurry(um_canvas *canvas)
+/* Will the coming step fill all that is masked, and nothing be left to do? */
+static bool is_last_step(const um_canvas *canvas)
+{
+    um_select_rule rule = {0};
+
+    if (canvas->extent < canvas->params->canvas_tokens)
+        return false;
+    um_canvas_select_rule(canvas, &rule);
+    switch ((um_select_kind)rule.kind) {
+    case UM_SELECT_COUNT:
+    case UM_SELECT_THRESHOLD:
+    case UM_SELECT_FACTOR:
+        return rule.count == list_masked(canvas, NULL);
+    case UM_SELECT_INDEPENDENT:
+    case UM_SELECT_COMPETING:
+        return canvas->block + 1 == canvas->params->block_count &&
+               canvas->block_step + 1 == canvas->params->steps_per_block;
+    }
+    UM_FATAL("an unknown kind of selection");
+}
+
+bool um_canvas_hurry(um_canvas *canvas)
 {
     UM_ASSERT(!canvas->finished);
-    canvas->hurries = true;
+    canvas->hurries = canvas->hurries || !is_last_step(canvas);
+    return canvas->hurries;
 }
 
 static void fill_position(um_canvas *canvas, const um_commit *commit)

@@ -87,8 +87,9 @@ void um_canvas_select_rule(const um_canvas *canvas, um_select_rule *rule);
 bool um_canvas_guards_mask(const um_canvas *canvas);
 
 /* Makes the coming step the last one: everything that is masked is a candidate and is committed,
- * and the canvas does not grow any more. Not once finished. */
-void um_canvas_hurry(um_canvas *canvas);
+ * and the canvas does not grow any more. False, and nothing changes, where the coming step is the
+ * last one anyway. Not once finished. */
+bool um_canvas_hurry(um_canvas *canvas);
 
 /* Applies one step's commits and moves the schedule on: next step, next block or finished. */
 void um_canvas_apply(um_canvas *canvas, const um_commit *commits, int32_t count);

@@ -303,6 +303,11 @@ um_status um_params_check(const um_params_given *given, const um_params_limits *
 
 /* ---- the canvas ------------------------------------------------------------------------------ */
 
+static bool is_template(const um_params_place *place)
+{
+    return place->infill && place->one_block;
+}
+
 /* What depends on what surrounds the canvas. */
 static um_status check_place(const um_params_given *given, const um_params_place *place,
                              um_err *err)
@@ -311,7 +316,7 @@ static um_status check_place(const um_params_given *given, const um_params_place
         return um_fail_field(err, UM_E_CONFLICT, "diffusion.infill_length",
                              "diffusion.infill_length has no effect without one gap to fill "
                              "(\"suffix\")");
-    if (given->has_noise && place->draft_tokens == 0)
+    if (given->has_noise && (place->draft_tokens == 0 || is_template(place)))
         return um_fail_field(err, UM_E_CONFLICT, "diffusion.noise",
                              "diffusion.noise has no effect without a first draft "
                              "(\"prediction\")");
@@ -326,11 +331,6 @@ static um_status check_place(const um_params_given *given, const um_params_place
                              "diffusion.infill_length is %lld; the maximum is %lld, max_tokens",
                              (long long)given->infill_length, (long long)given->max_tokens);
     return UM_OK;
-}
-
-static bool is_template(const um_params_place *place)
-{
-    return place->infill && place->one_block;
 }
 
 /* How many tokens the request itself asks for; 0: it does not say. */

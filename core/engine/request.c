@@ -166,8 +166,8 @@ void um_request_advance(um_request *request, const um_outcome *outcome, um_buf *
 
 void um_request_hurry(um_request *request)
 {
-    um_canvas_hurry(&request->canvas);
-    request->emit.options.full_is_stop = false;
+    if (um_canvas_hurry(&request->canvas))
+        request->emit.options.full_is_stop = false;
 }
 
 bool um_request_finished(const um_request *request)

@@ -384,6 +384,22 @@ static void model_admit(sim *s)
     }
 }
 
+/* Its block's last step, of all that is masked: nothing is left to hurry. */
+static bool ends_anyway(const sim_request *r)
+{
+    const um_params *p = &r->submission.params;
+    int32_t masks = umi_sim_block_masks(r), steps = p->steps_per_block - r->block_step, count = 1;
+
+    if (p->count == UM_COUNT_QUOTA) {
+        steps = umi_sim_smaller(p->steps_per_block, r->block_masks);
+        if (steps > 0) /* always, unless a canary spoils the model */
+            count = r->block_masks / steps + (r->block_step < r->block_masks % steps);
+    } else if (p->steps_per_block > 0) {
+        count = steps > 1 ? (masks + steps - 1) / steps : masks;
+    }
+    return r->extent == p->canvas_tokens && count == umi_sim_all_masks(r);
+}
+
 /* A round of all who run, and one more, would pass the deadline. */
 static void model_hurry(sim *s)
 {
@@ -398,7 +414,7 @@ static void model_hurry(sim *s)
                           (int64_t)(s->clock.now_ns - r->arrived_ns);
 
         if (r->submission.params.deadline_ms > 0 && left_ns < 2 * round_ns &&
-            s->mode != UM_SIM_NO_DEADLINE)
+            s->mode != UM_SIM_NO_DEADLINE && !ends_anyway(r))
             r->hurries = true;
     }
 }

@@ -427,7 +427,7 @@ static void a_last_step_fills_every_block_and_ends(void)
     open_canvas(&canvas, &params, &submission);
     um_canvas_apply(&canvas, (um_commit[]){{.position = 3, .token = 'a'}}, 1);
     UM_CHECK(!um_canvas_guards_mask(&canvas));
-    um_canvas_hurry(&canvas);
+    UM_CHECK(um_canvas_hurry(&canvas));
     UM_CHECK(um_canvas_guards_mask(&canvas)); /* a mask would stay one */
     UM_CHECK_INT(um_canvas_candidates(&canvas, positions), 6);
     UM_CHECK(positions[0] == 1 && positions[1] == 2 && positions[2] == 4 && positions[5] == 7);
@@ -455,11 +455,35 @@ static void a_last_step_is_the_same_for_every_policy(void)
         params.eps = 1e-3f;
         open_canvas(&canvas, &params, &(um_submission){0});
         um_canvas_apply(&canvas, (um_commit[]){{.position = 1, .token = 'a'}}, 1);
-        um_canvas_hurry(&canvas);
+        UM_CHECK(um_canvas_hurry(&canvas));
         UM_CHECK_INT(um_canvas_candidates(&canvas, positions), 2); /* the filled one is no more */
         step(&canvas, 'b');
         UM_CHECK(canvas.finished);
         UM_CHECK_INT(canvas.extent, 3); /* it does not grow any more */
+        um_canvas_deinit(&canvas);
+    }
+}
+
+/* Then nothing ends early: the request is as complete as without a deadline. */
+static void a_step_that_is_the_last_anyway_stays_what_it_is(void)
+{
+    const um_policy *policy;
+
+    for (size_t i = 0; (policy = um_policy_at(i)); i++) {
+        um_params params = make_params(policy->name, 4, 2);
+        int32_t position = 0;
+        um_canvas canvas;
+
+        params.eps = 1e-3f;
+        params.steps_per_block = 2;
+        open_canvas(&canvas, &params, &(um_submission){0});
+        for (; position < 3; position++)
+            um_canvas_apply(&canvas, &(um_commit){.position = position, .token = 'a'}, 1);
+        UM_CHECK_INT(canvas.block, 1);
+        UM_CHECK(!um_canvas_hurry(&canvas)); /* one mask, and one step */
+        UM_CHECK(!canvas.hurries);
+        um_canvas_apply(&canvas, &(um_commit){.position = position, .token = 'a'}, 1);
+        UM_CHECK(canvas.finished);
         um_canvas_deinit(&canvas);
     }
 }
@@ -479,5 +503,6 @@ static const um_test tests[] = {
     UM_TEST(growth_is_what_a_plain_loop_says),
     UM_TEST(a_last_step_fills_every_block_and_ends),
     UM_TEST(a_last_step_is_the_same_for_every_policy),
+    UM_TEST(a_step_that_is_the_last_anyway_stays_what_it_is),
 };
 UM_TEST_MAIN(tests)

@@ -195,6 +195,7 @@ static void keys_without_effect_around_this_canvas_are_refused(void)
     expect_place_error(GIVEN(infill_length, 4), parts, UM_E_CONFLICT, "diffusion.infill_length",
                        "no effect");
     expect_place_error(GIVEN(noise, 0.5), plain, UM_E_CONFLICT, "diffusion.noise", "no effect");
+    expect_place_error(GIVEN(noise, 0.5), parts, UM_E_CONFLICT, "diffusion.noise", "no effect");
     expect_place_error(GIVEN(noise, 0.5), gap, UM_E_CONFLICT, "diffusion.noise", "no effect");
     expect_place_error(&(um_params_given){.wants_logprobs = true}, drafted, UM_E_CONFLICT,
                        "logprobs", "prediction");
