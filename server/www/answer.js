@@ -165,6 +165,7 @@ class Answer {
     parts.push(this.given ? make("span", { className: "filled" }, this.text) : this.text);
     if (after) parts.push(make("span", { className: "given" }, after));
     this.textNode.replaceChildren(...parts);
+    this.textNode.classList.toggle("code", /^(?:\t| {2,})\S/m.test(this.text)); // indented lines
     this.textNode.hidden = false;
     this.grid.root.hidden = true;
   }

@@ -64,8 +64,8 @@ class CellGrid {
     this.slots.push(slot);
   }
 
-  // The space in front of a word stands outside its box. A line break in a token breaks the row of
-  // cells behind it.
+  // The space in front of a word stands outside its box. A line break in a token breaks the line
+  // behind its cell.
   paint(slot, look, fresh) {
     const node = slot.firstChild;
     const lead = /^ [^ ]/.test(look.text);
@@ -76,7 +76,7 @@ class CellGrid {
     node.textContent = look.text.slice(lead ? 1 : 0).replaceAll("\n", "⏎").replaceAll("\t", "⇥");
     node.style.setProperty("--c", look.shade / 100);
     const breaks = look.state !== "g" && look.text.includes("\n");
-    if (breaks && slot.childNodes.length === 1) slot.append(make("i", { className: "break" }));
+    if (breaks && slot.childNodes.length === 1) slot.append(make("br"));
     else if (!breaks && slot.childNodes.length > 1) slot.lastChild.remove();
   }
 }

@@ -27,7 +27,7 @@ class Settings {
     this.inputs = {};
     for (const [name, label, , kind] of FIELDS) root.append(this.field(name, label, kind));
     this.reset();
-    this.recommend(null);
+    this.inputs.preset.addEventListener("change", () => this.recommend(this.model));
   }
 
   field(name, label, kind) {
@@ -49,12 +49,15 @@ class Settings {
       else this.inputs[name].value = "";
     }
     this.markInvalid(null);
+    this.recommend(this.model);
   }
 
-  // Shows what the model recommends where a field is empty. `model` is an entry of /v1/models.
+  // Shows what the model recommends, under the chosen preset, where a field is empty. `model` is an
+  // entry of /v1/models.
   recommend(model) {
+    this.model = model;
     const diffusion = model?.diffusion ?? {};
-    const best = diffusion.recommended ?? {};
+    const best = { ...diffusion.recommended, ...diffusion.presets?.[this.value("preset")] };
     const shown = (value, fallback = "model’s") => String(value ?? fallback);
     this.choices("preset", "recommended", Object.keys(diffusion.presets ?? {}).concat(PRESETS));
     this.choices("algorithm", shown(best.algorithm), ALGORITHMS);

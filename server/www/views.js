@@ -4,6 +4,7 @@ const SAMPLES = [
   "What is the capital of France?",
   "What is 27 + 45?",
   "Sort these numbers: 42 7 19 3",
+  "Write a short story about Kate and a fish.",
   "Write a Python function that adds two numbers.",
 ];
 
