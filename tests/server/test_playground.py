@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import browser as chromium
-from child import ROOT, TIMEOUT
+from child import ROOT, SANITIZED, TIMEOUT
 from unmask_server import CHAT, TEXT, Server
 
 POCKET = ROOT / "models/pocket"
@@ -44,6 +44,16 @@ def browser():
 @pytest.fixture(scope="module")
 def pocket():
     server = Server(POCKET)
+    yield server
+    server.wait_idle()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def steps():
+    """The same slowed down, so that every step is seen: a frame tells of all that was done since the
+    last, and sanitizers are slow by themselves."""
+    server = Server(POCKET, *(() if SANITIZED else ("--isa", "portable")))
     yield server
     server.wait_idle()
     server.stop()
@@ -115,6 +125,50 @@ def test_decoder_of_draft_frames():
 # ---- questions ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("masked", ["g", "m"], ids=["guesses", "masks"])
+def test_a_question_is_answered_with_drafts_seen(steps, visit, masked):
+    tab = visit(steps)
+    if masked == "m":
+        tab.click("#set-guess")
+    set_field(tab, seed=5, temperature=0.9, max_tokens=32)
+    ask(tab, QUESTION)
+    wait_for(tab, "done")
+    whole = steps.post(CHAT, {**say(QUESTION), "seed": 5, "temperature": 0.9, "max_tokens": 32}).json
+    assert tab.text(".answer .text") == whole["choices"][0]["message"]["content"].strip()
+
+    seen = tab.eval("seen")
+    running = [look for look in seen if look["state"] == "running" and look["cells"]]
+    assert running and all(look["text"] is None for look in running)  # cells first, then text
+    assert all(len(look["cells"]) >= 32 for look in running)
+    assert any(masked in look["cells"] and "d" in look["cells"] for look in running)
+    assert masked == "g" or not any("g" in look["cells"] for look in running)
+    assert len({look["cells"] for look in running}) > 4
+    assert any(look["settled"] > 0 for look in running)
+    usage = whole["usage"]
+    assert counter(tab, "steps") == str(usage["diffusion"]["steps"])
+    assert counter(tab, "tokens") == str(usage["completion_tokens"])
+    assert float(counter(tab, "per_step")) == pytest.approx(
+        usage["completion_tokens"] / usage["diffusion"]["steps"], abs=0.006)
+    assert float(counter(tab, "rate")) > 0 and re.fullmatch(r"\d+ ms", counter(tab, "first"))
+
+
+def test_shade_is_the_confidence(pocket, visit):
+    tab = visit(pocket)
+    set_field(tab, hold=0)
+    ask(tab, "Write a short story about Kate and a fish.")
+    wait_for(tab, "done")
+    tab.eval("document.querySelector('.answer input[type=range]').focus()")
+    tab.key("Home")
+    shades = tab.eval("[...document.querySelectorAll('.answer .cell[data-s=g]')]"
+                      ".map((cell) => [cell.style.getPropertyValue('--c'), getComputedStyle(cell).color])")
+    assert len({c for c, _ in shades}) > 2 and all(0 <= float(c) <= 1 for c, _ in shades)
+    by_confidence = {}
+    for c, color in shades:
+        by_confidence.setdefault(c, set()).add(color)
+    assert all(len(colors) == 1 for colors in by_confidence.values())
+    assert len({color for _, color in shades}) == len(by_confidence)
+
+
 def test_turns_and_system_prompt_go_along(pocket, visit):
     tab = visit(pocket)
     tab.click(".system summary")
@@ -162,6 +216,31 @@ def test_settings_show_and_leave_the_models_own(pocket, visit):
                     "#settings-fields select')].every((field) => field.value === '')")
 
 
+def test_replay_of_the_steps(steps, visit):
+    tab = visit(steps)
+    set_field(tab, hold=0, max_tokens=32)
+    ask(tab, QUESTION)
+    wait_for(tab, "done")
+    text = tab.text(".answer .text")
+    slider = ".answer input[type=range]"
+    frames = int(tab.eval(f"document.querySelector('{slider}').max"))
+    assert frames >= 4
+    tab.eval(f"document.querySelector('{slider}').focus()")
+    tab.key("Home")
+    masks = []
+    for i in range(frames):
+        assert re.fullmatch(r"step \d+ of \d+", tab.text(".replay output"))
+        masks.append(tab.eval("document.querySelectorAll('.answer .cell:is([data-s=m], [data-s=g])').length"))
+        assert not tab.eval("document.querySelector('.answer .cells').hidden")
+        tab.key("ArrowRight")
+    assert masks == sorted(masks, reverse=True) and masks[0] > masks[-1]
+    assert tab.text(".replay output") == "text" and tab.text(".answer .text") == text
+    tab.eval("seen.length = 0")
+    tab.click(".replay button")
+    tab.wait(f"seen.length > {frames} && document.querySelector('.replay output').textContent === 'text'")
+    assert any("g" in look["cells"] and look["text"] is None for look in tab.eval("seen"))
+
+
 def test_copy_takes_the_answer(pocket, visit):
     tab = visit(pocket)
     set_field(tab, hold=0)
@@ -175,6 +254,26 @@ def test_copy_takes_the_answer(pocket, visit):
 
 
 # ---- gaps --------------------------------------------------------------------------------------
+
+
+def test_a_gap_is_filled_between_the_texts(pocket, visit):
+    tab = visit(pocket)
+    before, after = "The capital of France is", ".\n"
+    set_field(tab, seed=3, temperature=0.5)
+    tab.click("#tab-fill")
+    tab.type("#before", before)
+    tab.type("#gap", "3")
+    tab.type("#after", after)
+    tab.click("#fill")
+    wait_for(tab, "done")
+    body = {"prompt": before, "suffix": after, "max_tokens": 3, "seed": 3, "temperature": 0.5}
+    filling = pocket.post(TEXT, body).content
+    assert tab.eval("[...document.querySelector('.answer .text').childNodes].map((n) => n.textContent)") == [
+        before, filling, after]
+    running = [look for look in tab.eval("seen") if look["state"] == "running" and look["cells"]]
+    assert running and {len(look["cells"]) for look in running} == {3}
+    assert tab.eval("[...document.querySelectorAll('.cells .given')].map((n) => n.textContent)") == [
+        before, after]
 
 
 def test_without_a_text_behind_the_model_goes_on(pocket, visit):
@@ -258,6 +357,21 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(launch, visit):
     assert tab.eval("Object.values(sessionStorage)") == []
 
 
+def test_stop_frees_the_server(launch, visit):
+    server = launch("--backend", "ref")
+    tab = visit(server)
+    set_field(tab, max_tokens=400)
+    for number, stop in enumerate((lambda: tab.key("Escape"), lambda: tab.click("#send")), 1):
+        ask(tab, "Hi")
+        tab.wait("Boolean([...document.querySelectorAll('.answer')].at(-1)?.querySelector('.cell'))")
+        assert server.metrics()["num_requests_running"] == 1 and tab.text("#send") == "Stop"
+        stop()
+        tab.wait(f"document.querySelectorAll('.answer[data-state=stopped]').length === {number}")
+        server.wait_for_metric('request_success_total{finished_reason="abort"}', lambda n: n == number)
+        server.wait_idle()
+        assert tab.text("#send") == "Send" and "Stopped." in tab.text(".answer")
+
+
 # Answers that no model gives: the browser gets them instead of the server's.
 
 
@@ -293,7 +407,7 @@ def test_markup_of_the_model_stays_text(pocket, visit):
     tab.eval("document.querySelector('.answer input[type=range]').focus()")
     tab.key("Home")
     assert tab.eval("[...document.querySelectorAll('.answer .cell')].map((cell) => cell.textContent)") == parts
-    assert tab.eval("document.querySelectorAll('.log :is(b, img, script, i:not(.break))').length") == 0
+    assert tab.eval("document.querySelectorAll('.log :is(b, img, script, i)').length") == 0
     assert tab.eval("typeof hacked") == "undefined"
 
 
@@ -361,6 +475,27 @@ def test_nothing_comes_from_elsewhere(pocket, visit):
     wait_for(tab, "done")
     own = f"http://127.0.0.1:{pocket.port}/"
     assert {url for url in tab.requested() if not url.startswith((own, "data:", "about:"))} == set()
+
+
+def test_phone_width_needs_no_scrolling_sideways(pocket, visit):
+    tab = visit(pocket, width=360, height=700, phone=True)
+    fits = "document.documentElement.scrollWidth <= 360 && innerWidth === 360"
+    assert tab.eval(fits)
+    set_field_open = "document.getElementById('settings').classList.contains('open')"
+    tab.click("#settings-open")
+    assert tab.eval(set_field_open) and tab.eval(fits)
+    tab.click("#settings-open")
+    ask(tab, "W" * 200)
+    tab.wait("document.querySelectorAll('.cells .cell').length > 16")
+    assert tab.eval(fits)
+    wait_for(tab, "done")
+    assert tab.eval(fits)
+    for selector in ("#send", ".replay", ".counters", "#key-open", "#theme"):
+        left, right = tab.eval(f"(() => {{ const r = document.querySelector('{selector}')"
+                               ".getBoundingClientRect(); return [r.left, r.right]; })()")
+        assert left >= 0 and right <= 360, selector
+    tab.click("#tab-fill")
+    assert tab.eval(fits)
 
 
 def test_keyboard(pocket, visit):
