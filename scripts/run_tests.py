@@ -158,9 +158,9 @@ def ctest(totals, preset, *arguments):
     totals.add(work, *(ctest_counts(work.report) if work.report.exists() else (0, 1, 0)))
 
 
-def pytest(totals, preset, *arguments, stage=None, env=None):
+def pytest(totals, preset, *arguments, stage=None, env=None, python=sys.executable):
     work = Work(stage or f"Python tests {preset}")
-    work.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600",
+    work.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600",
               f"--junitxml={work.report}", *arguments],
              {**sanitizer_env(), "UM_BUILD_DIR": str(ROOT / "build" / preset), "PYTHONDONTWRITEBYTECODE": "1",
               **(env or {})})
@@ -201,9 +201,16 @@ def api_on_cuda(totals):
     pytest(totals, "release", *API_TESTS, stage="API on the fake device", env=FAKE_DEVICE)
 
 
+def docker_files(totals):
+    """What can be said of docker/ without building an image; in an environment of its own."""
+    pytest(totals, "release", "tests/container", "--ignore=tests/container/faults",
+           "--ignore=tests/container/engine", stage="docker files", python=os.environ["UM_OPS_PYTHON"])
+
+
 def release_tests(lanes, release):
     """All there are. A part that only the release build has belongs here."""
-    lanes.add(pytest, "release", "tests", needs=release)
+    lanes.add(pytest, "release", "tests", "--ignore=tests/container", needs=release)
+    lanes.add(docker_files, needs=release)
     lanes.add(ctest, "release", needs=release)
     if lanes.with_cuda:
         lanes.add(api_on_cuda, needs=release)
