@@ -557,7 +557,7 @@ um_status um_params_resolve(const um_params_given *given, const um_params_limits
     params.early_stop = given->has_early_stop ? given->early_stop : true;
     params.reference_quirks = given->has_reference_quirks && given->reference_quirks;
     params.deadline_ms = given->has_deadline_ms ? (int32_t)given->deadline_ms : 0;
-    if (place->draft_tokens > 0)
+    if (place->draft_tokens > 0 && !is_template(place))
         params.noise = (float)(given->has_noise ? given->noise : UM_NOISE_DEFAULT);
     params.seed = given->has_seed ? (uint64_t)given->seed : random_seed;
     *out = params;

@@ -286,6 +286,7 @@ static void a_template_is_one_block_of_its_own_length(void)
     um_err err = {0};
 
     UM_CHECK(params.exact_length && !params.grows);
+    UM_CHECK_NEAR(params.noise, 0, 0);
     UM_CHECK_INT(params.canvas_tokens, 50);
     UM_CHECK_INT(params.block_length, 50);
     UM_CHECK_INT(params.block_count, 1);
