@@ -136,8 +136,9 @@ static void keep_logprobs(um_request *request, const um_outcome *outcome)
         const um_alternative *from;
         um_alternative *to;
 
-        while (outcome->rows[row].position < position)
-            UM_ASSERT(++row < outcome->row_count);
+        while (row < outcome->row_count && outcome->rows[row].position < position)
+            row++;
+        UM_ASSERT(row < outcome->row_count && outcome->rows[row].position == position);
         if (place < 0 || place >= request->canvas.extent)
             continue;
         from = outcome->alternatives + (size_t)row * (size_t)outcome->alternative_count;
