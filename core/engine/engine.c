@@ -15,13 +15,10 @@
 #include "core/base/mem.h"
 #include "core/engine/batcher.h"
 #include "core/engine/queue.h"
+#include "core/engine/waits.h"
 
 #define NS_PER_S 1e9
 #define NS_PER_MS ((uint64_t)1000000)
-/* Seconds between endings, until some were seen. */
-#define ENDING_INTERVAL_GUESS 1.0
-/* Weight of the newest interval in the running mean. */
-#define ENDING_INTERVAL_WEIGHT 0.2
 
 /* The newest step's share of the running mean is 1 in so many. */
 #define STEP_MEAN_SPAN 8
@@ -49,8 +46,7 @@ struct um_engine {
     um_status abort_status; /* UM_OK: no abort */
     um_err failure;         /* status != UM_OK: the engine has failed */
     uint64_t progress_ns;   /* last step ended, or work came to an idle engine */
-    uint64_t last_ending_ns;
-    double ending_interval; /* seconds, running mean */
+    um_waits waits;
     um_stats stats;
     /* engine thread */
     um_queue queue;
@@ -106,6 +102,8 @@ static um_status reserve(um_engine *engine, um_err *err)
     if (status == UM_OK)
         status = um_step_result_create(&limits, &engine->result, err);
     if (status == UM_OK)
+        status = um_waits_init(&engine->waits, options->batch_max, err);
+    if (status == UM_OK)
         status = um_journal_init(&engine->journal, options->context_max, err);
     if (status != UM_OK)
         return status;
@@ -122,6 +120,7 @@ static void release(um_engine *engine)
     um_journal_deinit(&engine->journal);
     um_buf_deinit(&engine->text);
     um_mem_free(engine->running);
+    um_waits_deinit(&engine->waits);
     um_mem_free(engine->live);
     um_step_result_destroy(engine->result);
     um_plan_destroy(engine->plan);
@@ -157,7 +156,6 @@ um_status um_engine_create(const um_engine_options *options, um_engine **out, um
                                            .turn_token = options->turn_token,
                                            .logit_shift = options->logit_shift};
     engine->live_max = options->batch_max + options->queue_max;
-    engine->ending_interval = ENDING_INTERVAL_GUESS;
     pthread_mutex_init(&engine->lock, NULL);
     um_ready_init(&engine->ready, options->wake, options->wake_context);
     um_stats_init(&engine->stats, options->context_max, options->batch_max);
@@ -228,10 +226,8 @@ static void enter(um_engine *engine, um_request *request)
     um_arrival arrival = {.request = request};
     uint64_t now = now_ns(engine);
 
-    if (engine->live_count == 0) {
+    if (engine->live_count == 0)
         engine->progress_ns = now;
-        engine->last_ending_ns = now;
-    }
     request->id = ++engine->last_id;
     request->arrived_ns = now;
     request->live_index = engine->live_count;
@@ -330,11 +326,15 @@ void um_engine_stats(um_engine *engine, um_stats *out)
 double um_engine_wait_estimate(um_engine *engine)
 {
     double estimate;
-    int32_t endings;
+    uint64_t now;
 
     pthread_mutex_lock(&engine->lock);
-    endings = engine->live_count + 1 - engine->options.batch_max;
-    estimate = endings > 0 ? endings * engine->ending_interval : 0.0;
+    now = now_ns(engine);
+    um_waits_clear(&engine->waits);
+    for (int32_t i = 0; i < engine->live_count; i++)
+        if (engine->live[i]->admitted)
+            um_waits_add(&engine->waits, seconds_between(engine->live[i]->admitted_ns, now));
+    estimate = um_waits_estimate(&engine->waits, engine->live_count - engine->stats.running);
     pthread_mutex_unlock(&engine->lock);
     return estimate;
 }
@@ -390,10 +390,7 @@ static void leave(um_engine *engine, um_request *request, um_status status)
     if (request->admitted) {
         engine->stats.running--;
         engine->stats.canvas_tokens -= request->params.canvas_tokens;
-        engine->ending_interval +=
-            ENDING_INTERVAL_WEIGHT *
-            (seconds_between(engine->last_ending_ns, now) - engine->ending_interval);
-        engine->last_ending_ns = now;
+        um_waits_count(&engine->waits, seconds_between(request->admitted_ns, now));
     }
     count_ending(engine, request, status, now);
     pthread_mutex_unlock(&engine->lock);
@@ -566,9 +563,10 @@ static void admit(um_engine *engine)
     while (engine->queue.count > 0 && engine->running_count < engine->options.batch_max) {
         um_request *request = um_queue_pick(&engine->queue, engine->running, engine->running_count);
 
-        request->admitted = true;
         engine->running[engine->running_count++] = request;
         pthread_mutex_lock(&engine->lock);
+        request->admitted = true;
+        request->admitted_ns = now_ns(engine);
         engine->stats.running++;
         engine->stats.canvas_tokens += request->params.canvas_tokens;
         pthread_mutex_unlock(&engine->lock);

@@ -89,7 +89,7 @@ void um_engine_abort(um_engine *engine, um_status status);
 
 /* Current counters; any thread. */
 void um_engine_stats(um_engine *engine, um_stats *out);
-/* Seconds until a new request would probably start, from the recent rate: for Retry-After. */
+/* Seconds until a new request would probably start (waits.h), for Retry-After. Any thread. */
 double um_engine_wait_estimate(um_engine *engine);
 /* The engine has failed, or has work and finished no step for `seconds`: /health says
  * engine_dead. */

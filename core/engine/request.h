@@ -32,13 +32,14 @@ typedef struct um_request {
     uint64_t started_ns;   /* first step began */
     uint64_t last_text_ns; /* text was released last; 0: never */
     /* where it stands */
-    bool admitted;           /* runs: out of the queue */
     um_status verdict;       /* why it ends before its time; UM_OK: it goes on */
     struct um_request *next; /* queue links */
     struct um_request *previous;
     /* under the engine's lock */
     int32_t live_index; /* place in the table of live requests */
     bool cancel_asked;
+    bool admitted; /* runs: out of the queue; written by the engine thread alone */
+    uint64_t admitted_ns;
 } um_request;
 
 /* What a request's text is made of; the same for all requests of an engine. */

@@ -293,22 +293,101 @@ static void only_an_engine_with_work_can_stall(void)
     close_fixture(&f);
 }
 
-static void the_wait_estimate_follows_the_rate_of_endings(void)
+typedef struct waiting {
+    double begins, expected; /* seconds of the clock: submitted; how long it should wait */
+    bool started;
+} waiting;
+
+static double seconds_of(const fixture *f)
+{
+    return (double)um_clock_now_ns(&f->clock.clock) / 1e9;
+}
+
+/* Steps take a second, so a start is known to be within one. */
+static void compare_wait(const fixture *f, const um_event *event, waiting *all, int *compared)
+{
+    waiting *w = &all[event->id];
+    double waited;
+
+    if (w->started || !event->started)
+        return;
+    w->started = true;
+    if (w->expected < 0)
+        return;
+    waited = seconds_of(f) - 1 - w->begins;
+    ++*compared;
+    if (!(waited <= 2 * w->expected + 1 && w->expected <= 2 * waited + 1))
+        um_test_fail(__FILE__, __LINE__, "expected %g s, waited %g s", w->expected, waited);
+    um_test_count();
+}
+
+/* Requests of one size keep batch and queue full; each one's estimate is compared with what came of
+ * it once some have ended. `stagger`: turns between the first ones. */
+static void expect_true_waits(int32_t batch, int32_t queue, int32_t size, int stagger)
+{
+    static waiting all[4096];
+    int compared = 0, submitted = 0;
+    fixture f;
+
+    prepare(&f);
+    memset(all, 0, sizeof(all));
+    f.options.batch_max = batch;
+    f.options.queue_max = queue;
+    f.options.rows_per_step = batch * (size + 1);
+    UM_CHECK_OK(um_engine_create(&f.options, &f.engine, &(um_err){0}), (um_err){0});
+    for (int turn = 0; turn < 20 * size && submitted < 4000; turn++) {
+        um_event event;
+        int room = turn < batch * stagger ? (turn % stagger == 0) : batch + queue;
+
+        for (uint64_t id; room > 0; room--) {
+            double expected = um_engine_wait_estimate(f.engine);
+
+            if (submit(&f, size, &id) != UM_OK)
+                break;
+            all[id] =
+                (waiting){.begins = seconds_of(&f), .expected = turn > 4 * size ? expected : -1};
+            submitted++;
+        }
+        um_engine_turn(f.engine);
+        while (um_engine_next(f.engine, &event) == UM_OK) {
+            compare_wait(&f, &event, all, &compared);
+            um_event_deinit(&event);
+        }
+    }
+    UM_CHECK(compared > 2 * batch);
+    close_fixture(&f);
+}
+
+static void the_wait_estimate_comes_true(void)
+{
+    static const struct {
+        int32_t batch, queue, size;
+        int stagger;
+    } cases[] = {
+        {1, 1, 20, 1}, {1, 8, 20, 1},  {2, 1, 20, 1},  {2, 1, 20, 10}, {4, 4, 30, 1},
+        {4, 4, 30, 7}, {8, 20, 24, 3}, {16, 3, 30, 1}, {16, 3, 30, 2}, {64, 64, 12, 1},
+    };
+    fixture f;
+
+    open_fixture(&f);
+    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 0, 0); /* a place is free */
+    close_fixture(&f);
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++)
+        expect_true_waits(cases[i].batch, cases[i].queue, cases[i].size, cases[i].stagger);
+}
+
+/* Nothing has ended yet: what runs will run for as long again as it has. */
+static void the_first_wait_is_guessed_from_what_runs(void)
 {
     fixture f;
     uint64_t id;
 
     open_fixture(&f);
-    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 0, 0); /* a place is free */
-    for (int i = 0; i < 40; i++) {                          /* one ending every four seconds */
-        UM_CHECK_STATUS(submit(&f, 4, &id), UM_OK);
-        while (um_engine_turn(f.engine) == UM_OK)
-            continue;
-    }
-    for (int i = 0; i < 3; i++)
-        UM_CHECK_STATUS(submit(&f, 4, &id), UM_OK);
-    /* three live, two may run: a fourth starts after two endings */
-    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 8, 0.01);
+    for (int i = 0; i < 2; i++)
+        UM_CHECK_STATUS(submit(&f, 30, &id), UM_OK);
+    for (int i = 0; i < 10; i++)
+        um_engine_turn(f.engine);
+    UM_CHECK_NEAR(um_engine_wait_estimate(f.engine), 10, 0.01);
     close_fixture(&f);
 }
 
@@ -508,7 +587,8 @@ static const um_test tests[] = {
     UM_TEST(draining_refuses_new_work_and_finishes_the_old),
     UM_TEST(a_lost_device_ends_everything_and_refuses_more),
     UM_TEST(only_an_engine_with_work_can_stall),
-    UM_TEST(the_wait_estimate_follows_the_rate_of_endings),
+    UM_TEST(the_wait_estimate_comes_true),
+    UM_TEST(the_first_wait_is_guessed_from_what_runs),
     UM_TEST(statistics_count_what_happened),
     UM_TEST(the_largest_plan_holds_one_guided_context),
     UM_TEST(running_out_of_memory_at_start_is_an_error_without_leaks),
