@@ -142,12 +142,13 @@ void umi_put_settings(const um_reply *reply, const um_params *params, um_buf *ou
         um_buf_text(out, ",\"skip_special_tokens\":false");
     if (params->deadline_ms > 0)
         um_buf_printf(out, ",\"deadline_ms\":%d", params->deadline_ms);
-    if (reply->seeded)
+    if (reply->seeded) {
         um_buf_printf(out, ",\"noise\":%g", (double)params->noise);
-    if (params->exact_length && params->grows)
+    } else if (params->exact_length && params->grows) {
         um_buf_text(out, ",\"infill_length\":\"auto\"");
-    else if (params->exact_length)
+    } else if (params->exact_length) { /* with a draft its length decides */
         um_buf_printf(out, ",\"infill_length\":%d", params->canvas_tokens);
+    }
     um_buf_printf(out, ",\"cache\":\"exact\",\"max_tokens\":%d,\"canvas_tokens\":%d}",
                   params->max_tokens, params->canvas_tokens);
 }

@@ -198,64 +198,71 @@ static void continuous_usage_is_in_every_chunk(void)
     um_rig_close(&rig);
 }
 
+#define SETTINGS_MINIMAL                                                                           \
+    "\"diffusion\":{\"algorithm\":\"low_confidence\",\"block_length\":8,\"steps_per_block\":4,"    \
+    "\"order_temperature\":0,\"temperature\":0,\"top_p\":1,\"top_k\":0,\"min_p\":0,"               \
+    "\"cfg_scale\":0,\"eos_rule\":\"none\",\"early_stop\":false,\"reference_quirks\":false,"       \
+    "\"cache\":\"exact\",\"max_tokens\":8,\"canvas_tokens\":8}}"
+#define SETTINGS_ALL(more)                                                                         \
+    "\"diffusion\":{\"algorithm\":\"threshold\",\"block_length\":8,\"steps_per_block\":null,"      \
+    "\"threshold\":0.75,\"order_temperature\":0,\"temperature\":0.5,\"top_p\":0.25,\"top_k\":7,"   \
+    "\"min_p\":0.125,\"cfg_scale\":1.5,\"frequency_penalty\":-1,\"presence_penalty\":2,"           \
+    "\"repetition_penalty\":1.25,\"eos_rule\":\"logits\",\"early_stop\":true,"                     \
+    "\"reference_quirks\":true,\"min_tokens\":3,\"ignore_eos\":true,"                              \
+    "\"skip_special_tokens\":false,\"deadline_ms\":900," more ","                                  \
+    "\"cache\":\"exact\",\"max_tokens\":8,\"canvas_tokens\":16}}"
+
+static void expect_settings(const um_submission *submission, const char *settings)
+{
+    um_stream_options options = {.endpoint = UM_ENDPOINT_COMPLETIONS, .echo_settings = true};
+    um_buf expected = {0};
+    um_rig rig;
+
+    open_rig(&rig, options, submission, NULL, 1);
+    um_rig_send(&rig, 0, end_event(UM_FINISH_STOP, 5, 0), "");
+    um_buf_printf(&expected,
+                  "{\"id\":\"*\",\"created\":\"*\",\"model\":\"*\",\"system_fingerprint\":\"*\","
+                  "\"object\":\"*\",\"choices\":\"*\",\"usage\":\"*\",%s",
+                  settings);
+    expect_whole(&rig, um_buf_view(&expected));
+    um_buf_deinit(&expected);
+    um_rig_close(&rig);
+}
+
 static void settings_are_echoed_as_they_are_in_force(void)
 {
-    static const char minimal[] =
-        "\"diffusion\":{\"algorithm\":\"low_confidence\",\"block_length\":8,\"steps_per_block\":4,"
-        "\"order_temperature\":0,\"temperature\":0,\"top_p\":1,\"top_k\":0,\"min_p\":0,"
-        "\"cfg_scale\":0,\"eos_rule\":\"none\",\"early_stop\":false,\"reference_quirks\":false,"
-        "\"cache\":\"exact\",\"max_tokens\":8,\"canvas_tokens\":8}}";
-    static const char full[] =
-        "\"diffusion\":{\"algorithm\":\"threshold\",\"block_length\":8,\"steps_per_block\":null,"
-        "\"threshold\":0.75,\"order_temperature\":0,\"temperature\":0.5,\"top_p\":0.25,\"top_k\":7,"
-        "\"min_p\":0.125,\"cfg_scale\":1.5,\"frequency_penalty\":-1,\"presence_penalty\":2,"
-        "\"repetition_penalty\":1.25,\"eos_rule\":\"logits\",\"early_stop\":true,"
-        "\"reference_quirks\":true,\"min_tokens\":3,\"ignore_eos\":true,"
-        "\"skip_special_tokens\":false,\"deadline_ms\":900,\"noise\":0.5,\"infill_length\":"
-        "\"auto\","
-        "\"cache\":\"exact\",\"max_tokens\":8,\"canvas_tokens\":16}}";
-    um_stream_options options = {.endpoint = UM_ENDPOINT_COMPLETIONS, .echo_settings = true};
-    um_submission all = {.draft_tokens = 1,
-                         .params = {.policy = &by_threshold,
-                                    .count = UM_COUNT_THRESHOLD,
-                                    .threshold = 0.75f,
-                                    .block_length = 8,
-                                    .max_tokens = 8,
-                                    .canvas_tokens = 16,
-                                    .temperature = 0.5f,
-                                    .top_p = 0.25f,
-                                    .top_k = 7,
-                                    .min_p = 0.125f,
-                                    .cfg_scale = 1.5f,
-                                    .frequency_penalty = -1,
-                                    .presence_penalty = 2,
-                                    .repetition_penalty = 1.25f,
-                                    .eos_rule = UM_EOS_LOGITS,
-                                    .early_stop = true,
-                                    .reference_quirks = true,
-                                    .min_tokens = 3,
-                                    .ignore_eos = true,
-                                    .keep_special_text = true,
-                                    .deadline_ms = 900,
-                                    .noise = 0.5f,
-                                    .exact_length = true,
-                                    .grows = true}};
+    um_submission all = {.draft_tokens = 1};
 
-    for (int i = 0; i < 2; i++) {
-        um_buf expected = {0};
-        um_rig rig;
-
-        open_rig(&rig, options, i == 0 ? &plain : &all, NULL, 1);
-        um_rig_send(&rig, 0, end_event(UM_FINISH_STOP, 5, 0), "");
-        um_buf_printf(
-            &expected,
-            "{\"id\":\"*\",\"created\":\"*\",\"model\":\"*\",\"system_fingerprint\":\"*\","
-            "\"object\":\"*\",\"choices\":\"*\",\"usage\":\"*\",%s",
-            i == 0 ? minimal : full);
-        expect_whole(&rig, um_buf_view(&expected));
-        um_buf_deinit(&expected);
-        um_rig_close(&rig);
-    }
+    all.params = (um_params){.policy = &by_threshold,
+                             .count = UM_COUNT_THRESHOLD,
+                             .threshold = 0.75f,
+                             .block_length = 8,
+                             .max_tokens = 8,
+                             .canvas_tokens = 16,
+                             .temperature = 0.5f,
+                             .top_p = 0.25f,
+                             .top_k = 7,
+                             .min_p = 0.125f,
+                             .cfg_scale = 1.5f,
+                             .frequency_penalty = -1,
+                             .presence_penalty = 2,
+                             .repetition_penalty = 1.25f,
+                             .eos_rule = UM_EOS_LOGITS,
+                             .early_stop = true,
+                             .reference_quirks = true,
+                             .min_tokens = 3,
+                             .ignore_eos = true,
+                             .keep_special_text = true,
+                             .deadline_ms = 900,
+                             .noise = 0.5f,
+                             .exact_length = true,
+                             .grows = true};
+    expect_settings(&plain, SETTINGS_MINIMAL);
+    expect_settings(&all, SETTINGS_ALL("\"noise\":0.5"));
+    all.draft_tokens = 0;
+    expect_settings(&all, SETTINGS_ALL("\"infill_length\":\"auto\""));
+    all.params.grows = false;
+    expect_settings(&all, SETTINGS_ALL("\"infill_length\":16"));
 }
 
 /* ---- edit and FIM --------------------------------------------------------------------------- */
