@@ -247,6 +247,50 @@ static json_t *body_schema(writer *w)
     return schema;
 }
 
+/* ---- answers -------------------------------------------------------------------------------- */
+
+/* What every operation with a body may be answered with beside its 200. */
+static const struct {
+    const char *status;
+    const char *response; /* of openapi.json */
+    bool generating;      /* only where the engine has a part in it */
+} refusals[] = {
+    {"400", "BadRequest", false}, {"401", "NoKey", false},  {"403", "Host", false},
+    {"404", "NotFound", false},   {"408", "Slow", false},   {"413", "Large", false},
+    {"415", "MediaType", false},  {"429", "Busy", true},    {"500", "Fault", false},
+    {"503", "NotNow", false},     {"504", "Timeout", true},
+};
+
+static void put_refusals(writer *w, const json_t *operation)
+{
+    json_t *responses = json_object_get(operation, "responses");
+    const json_t *tag = json_array_get(json_object_get(operation, "tags"), 0);
+
+    for (size_t i = 0; i < UM_COUNT_OF(refusals); i++) {
+        json_t *response;
+
+        if (refusals[i].generating && !umi_is_word(tag, "generate"))
+            continue;
+        response = object(w);
+        put(w, response, "$ref", json_sprintf("#/components/responses/%s", refusals[i].response));
+        put(w, responses, refusals[i].status, response);
+    }
+}
+
+static void put_all_refusals(writer *w, json_t *paths)
+{
+    const char *path;
+    json_t *operations;
+
+    json_object_foreach(paths, path, operations)
+    {
+        const json_t *post = json_object_get(operations, "post");
+
+        if (post)
+            put_refusals(w, post);
+    }
+}
+
 static int append_text(const char *text, size_t length, void *out)
 {
     um_buf_append(out, text, length);
@@ -260,6 +304,7 @@ um_status um_openapi_write(const um_api_rules *rules, const char *version, um_bu
     writer w = {.rules = rules, .ok = root != NULL};
 
     put(&w, json_object_get(root, "info"), "version", json_string(version));
+    put_all_refusals(&w, json_object_get(root, "paths"));
     for (size_t i = 0; i < UM_COUNT_OF(bodies) && w.ok; i++) {
         w.endpoint = bodies[i].endpoint;
         put(&w, schemas, bodies[i].schema, body_schema(&w));

@@ -66,11 +66,6 @@ static um_status check_stream(umi_reading *reading, um_err *err)
     if (request->mode != UM_STREAM_SETTLED && !request->stream)
         return um_fail_field(err, UM_E_VALUE, label,
                              "`%s`: drafts are only shown when `stream` is true", label);
-    if (request->mode == UM_STREAM_REPLACE && request->endpoint == UM_ENDPOINT_RESPONSES)
-        return um_fail_field(err, UM_E_UNSUPPORTED_VALUE, label,
-                             "`%s`: the events of this endpoint can only append text; \"settled\" "
-                             "and \"draft\" are offered",
-                             label);
     return UM_OK;
 }
 
