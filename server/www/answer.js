@@ -130,7 +130,8 @@ class Answer {
 
   end(state) {
     this.count({ ...this.draftNow(), at: this.endedAt });
-    this.tools.hidden = this.text === "" && this.frames.length === 0;
+    const nothing = this.text === "" && this.frames.length === 0;
+    this.tools.hidden = this.counters.hidden = nothing;
     this.slider.max = this.frames.length;
     this.slider.hidden = this.play.hidden = this.frames.length === 0;
     this.showAt(this.frames.length);
@@ -184,11 +185,11 @@ class Answer {
     if (index >= this.frames.length) {
       this.showText();
       this.place.textContent = this.frames.length > 0 ? "text" : "";
-      return;
+    } else {
+      const draft = this.draftAt(index);
+      this.showCells(draft);
+      this.place.textContent = `step ${draft.step} of ${this.draft.step}`;
     }
-    const draft = this.draftAt(index);
-    this.showCells(draft);
-    this.place.textContent = `step ${draft.step} of ${this.draft.step}`;
     this.slider.setAttribute("aria-valuetext", this.place.textContent);
   }
 

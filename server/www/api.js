@@ -25,6 +25,7 @@ class Api {
     this.key = key;
   }
 
+  // Paths are relative to the page, which may lie under a prefix of a proxy.
   async ask(method, path, body, signal) {
     const headers = {};
     if (this.key()) headers.Authorization = `Bearer ${this.key()}`;

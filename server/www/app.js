@@ -54,6 +54,7 @@ class Page {
     const done = await runAnswer(this.api, path, this.complete(body), answer, this.running.signal);
     this.running = null;
     this.showRunning(false);
+    if (answer.error?.status === 401) this.openKey();
     if (answer.error) this.settings.markInvalid(answer.error.param);
     else this.say(done ? `Answer: ${answer.text.slice(0, SAID_MAX)}` : "Stopped.");
     return done;
@@ -92,7 +93,7 @@ class Page {
   // Comes again while the model loads.
   async load() {
     try {
-      const { data } = await this.api.json("GET", "/v1/models");
+      const { data } = await this.api.json("GET", "v1/models");
       this.model = data[0];
       at("model-name").textContent = this.model.id;
       document.title = `${this.model.id} · unmask`;
@@ -109,7 +110,7 @@ class Page {
   }
 
   async waitForModel() {
-    await this.api.json("GET", "/health").catch((error) => this.notice(error.message));
+    await this.api.json("GET", "health").catch((error) => this.notice(error.message));
     setTimeout(() => this.load(), LOADING_MS);
   }
 
@@ -117,7 +118,7 @@ class Page {
   async tryChat() {
     const messages = [{ role: "user", content: "?" }];
     try {
-      await this.api.json("POST", "/tokenize", { messages });
+      await this.api.json("POST", "tokenize", { messages });
       this.chatless = false;
     } catch (error) {
       this.chatless = error.status === 400;

@@ -46,7 +46,7 @@ class ChatView {
     at("chat-empty").hidden = true;
     at("chat-log").append(make("p", { className: "asked" }, text), answer.root);
     answer.root.scrollIntoView({ block: "nearest" });
-    const done = await this.page.run("/v1/chat/completions", { messages }, answer);
+    const done = await this.page.run("v1/chat/completions", { messages }, answer);
     if (done || answer.text) this.turns.push(asked, { role: "assistant", content: answer.text });
     else if (!at("question").value) at("question").value = text; // to try again
   }
@@ -74,6 +74,6 @@ class FillView {
     if (gap) body.max_tokens = Number.isNaN(Number(gap)) ? gap : Number(gap);
     const answer = new Answer({ given: { before, after }, hold: this.page.settings.hold });
     at("fill-log").prepend(answer.root);
-    await this.page.run("/v1/completions", body, answer);
+    await this.page.run("v1/completions", body, answer);
   }
 }

@@ -165,9 +165,9 @@ class Tab:
             time.sleep(0.02)
         return found[-1]["params"]
 
-    def fulfill(self, paused, body, content_type):
+    def fulfill(self, paused, body, content_type, status=200):
         """Answers a request that Fetch holds."""
-        self.call("Fetch.fulfillRequest", requestId=paused["requestId"], responseCode=200,
+        self.call("Fetch.fulfillRequest", requestId=paused["requestId"], responseCode=status,
                   responseHeaders=[{"name": "Content-Type", "value": content_type}],
                   body=base64.b64encode(body.encode()).decode())
 

@@ -426,6 +426,37 @@ def test_what_ends_a_stream_early_is_told(pocket, visit, events, words):
     assert tab.eval("document.getElementById('send').textContent") == "Send"
 
 
+def test_a_server_that_is_gone_is_told(launch, visit):
+    server = launch(model=POCKET)
+    tab = visit(server)
+    tab.may_complain = True
+    server.kill()
+    ask(tab, QUESTION)
+    wait_for(tab, "failed")
+    assert tab.text(".answer .fault") == "The server cannot be reached."
+
+
+def test_a_model_that_loads_is_waited_for(pocket, visit):
+    tab = visit(pocket)
+    tab.may_complain = True
+    loading = {"error": {"message": "Model is loading (37%).", "type": "server_error", "param": None,
+                         "code": "model_loading"}}
+    tab.call("Fetch.enable", patterns=[{"urlPattern": "*/v1/models"}, {"urlPattern": "*/health"}])
+    tab.click("#key-open")
+    tab.click("#key-forget")  # looks for the model again
+    listed = tab.wait_event("Fetch.requestPaused")
+    tab.fulfill(listed, json.dumps({"object": "list", "data": [{"id": "slow", "object": "model"}]}),
+                "application/json")
+    tab.wait("document.getElementById('model-name').textContent === 'slow'")
+    while (health := tab.wait_event("Fetch.requestPaused")) == listed:
+        pass
+    tab.fulfill(health, json.dumps(loading), "application/json", status=503)
+    tab.wait("document.getElementById('notice').textContent === 'Model is loading (37%).'")
+    tab.call("Fetch.disable")
+    tab.wait("document.getElementById('model-name').textContent === 'pocket'")
+    assert tab.eval("document.getElementById('notice').hidden")
+
+
 # ---- the page itself ---------------------------------------------------------------------------
 
 
