@@ -113,14 +113,15 @@ static double bucket_count(const char *page, const char *name, double bound)
 
 double um_scrape_quantile(const char *before, const char *page, const char *name, double quantile)
 {
-    double total = bucket_count(page, name, INFINITY) - bucket_count(before, name, INFINITY);
+    double total =
+        bucket_count(page, name, (double)INFINITY) - bucket_count(before, name, (double)INFINITY);
     double rank = quantile * total, below = 0, lower = 0;
     const char *value;
     size_t length;
     series s;
 
     if (!(total > 0))
-        return NAN;
+        return (double)NAN;
     for (const char *line = page; line; line = next_line(line)) {
         double bound, count;
 
