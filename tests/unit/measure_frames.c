@@ -53,10 +53,19 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Any sequence will do, as long as it is the same each time. */
+static int32_t draw(int32_t below)
+{
+    static uint64_t state = 1;
+
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (int32_t)((state >> 33) % (uint64_t)below);
+}
+
 static void shuffle(int32_t *order, int32_t count)
 {
     for (int32_t i = count - 1; i > 0; i--) {
-        int32_t j = rand() % (i + 1), other = order[i];
+        int32_t j = draw(i + 1), other = order[i];
 
         order[i] = order[j];
         order[j] = other;
@@ -73,8 +82,8 @@ static double send_step(um_rig *rig, const load *l, um_draft_step step, const in
 
     step.changes = left < l->filled ? left : l->filled;
     for (int32_t i = 0; i < left; i++)
-        changes[i] = (um_draft_change){
-            changed[i], i < step.changes ? UM_BYTE_TH : 'a' + rand() % 26, 0.5f, false};
+        changes[i] = (um_draft_change){changed[i], i < step.changes ? UM_BYTE_TH : 'a' + draw(26),
+                                       0.5f, false};
     if (l->guess) {
         event.guesses = changes + step.changes;
         event.guess_count = left - step.changes;
