@@ -17,7 +17,6 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
-#define CONNECTION_BYTES_MAX (2 * UMI_HEADER_BYTES_MAX) /* the library's memory for one */
 #define TIMEOUT_MS_MAX 60000 /* a longer sleep than MHD_get_timeout asks for is a harmless run */
 
 /* ---- the loop ------------------------------------------------------------------------------ */
@@ -96,7 +95,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *mhd, con
     void *connection;
 
     (void)context;
-    (void)version;
     *upload_bytes = 0;
     if (*request_context)
         return length > 0 ? umi_exchange_upload(*request_context, upload, length)
@@ -104,7 +102,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *mhd, con
     connection = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     if (!connection)
         return MHD_NO;
-    return umi_exchange_headers(connection, url, method, (um_exchange **)request_context);
+    return umi_exchange_headers(connection, url, method, version, (um_exchange **)request_context);
 }
 
 static void on_completed(void *context, struct MHD_Connection *mhd, void **request_context,
@@ -270,7 +268,7 @@ static um_status start_daemon(um_http *http, um_err *err)
         NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)options->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)options->connections_per_address_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (size_t)UMI_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)options->idle_timeout_s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
         NULL, MHD_OPTION_END);

@@ -23,7 +23,9 @@
 #include "core/base/mem.h"
 #include "server/http_error.h"
 
-#define STREAM_BLOCK_BYTES 16384 /* the library's buffer for HTTP/1.0 streams */
+/* The library's own buffer for a stream. It uses one for HTTP/1.0 alone, but wants it for each. */
+#define STREAM_BLOCK_BYTES 16384
+#define UNUSED_BLOCK_BYTES 64
 #define KEEP_ALIVE ": keep-alive\n\n"
 
 /* ---- request ------------------------------------------------------------------------------- */
@@ -64,7 +66,8 @@ static void set_ids(um_exchange *exchange)
     copy_id(exchange->client_id, umi_exchange_request_header(exchange, "X-Client-Request-Id"), "");
 }
 
-static um_exchange *exchange_create(umi_connection *connection, const char *method)
+static um_exchange *exchange_create(umi_connection *connection, const char *method,
+                                    const char *version)
 {
     um_exchange *exchange = um_mem_zalloc(sizeof(*exchange));
 
@@ -74,6 +77,7 @@ static um_exchange *exchange_create(umi_connection *connection, const char *meth
     exchange->connection = connection;
     exchange->head = strcmp(method, "HEAD") == 0;
     exchange->post = strcmp(method, "POST") == 0;
+    exchange->old = strcmp(version, "HTTP/1.0") == 0;
     exchange->arrived_ns = um_clock_now_ns(um_clock_system());
     exchange->close = exchange->http->quiesced;
     exchange->http->exchange_count++;
@@ -217,8 +221,9 @@ static enum MHD_Result queue(um_exchange *exchange)
         return MHD_NO;
     /* The buffer outlives the response: both end when the library completes the request. */
     response = exchange->stream
-                   ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES,
-                                                       read_stream, exchange, NULL)
+                   ? MHD_create_response_from_callback(
+                         MHD_SIZE_UNKNOWN, exchange->old ? STREAM_BLOCK_BYTES : UNUSED_BLOCK_BYTES,
+                         read_stream, exchange, NULL)
                    : MHD_create_response_from_buffer(exchange->answer.length, exchange->answer.data,
                                                      MHD_RESPMEM_PERSISTENT);
     if (!response)
@@ -227,6 +232,7 @@ static enum MHD_Result queue(um_exchange *exchange)
         result = MHD_queue_response(exchange->connection->mhd, exchange->status, response);
     MHD_destroy_response(response);
     exchange->queued = result == MHD_YES;
+    um_buf_deinit(&exchange->headers); /* the library has copies */
     return result;
 }
 
@@ -339,14 +345,15 @@ void umi_exchange_body_late(um_exchange *exchange)
 /* ---- calls of the library ------------------------------------------------------------------ */
 
 enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url,
-                                     const char *method, um_exchange **out)
+                                     const char *method, const char *version, um_exchange **out)
 {
-    um_exchange *exchange = exchange_create(connection, method);
+    um_exchange *exchange = exchange_create(connection, method, version);
     const char *expect;
 
     *out = exchange;
     if (!exchange)
         return MHD_NO;
+    umi_connection_begin(connection, method);
     if (umi_access_check(exchange, url, method)) {
         umi_connection_enter_body(connection, umi_access_announced(exchange));
         return MHD_YES;

@@ -21,6 +21,7 @@
 #define UMI_ID_BYTES 129           /* of request ids, with the NUL */
 #define UMI_STATUS_CLASSES 3       /* 2xx, 4xx, 5xx */
 #define UMI_HEADER_BYTES_MAX 65536 /* request line and headers; more is 431 */
+#define UMI_CONNECTION_BYTES ((size_t)2 * UMI_HEADER_BYTES_MAX) /* the library's, for one */
 
 /* What a connection is doing; decides what its timer and its watch mean. */
 typedef enum umi_phase {
@@ -46,6 +47,8 @@ typedef struct umi_connection {
     unsigned handles;     /* of the two above, not yet closed */
     int socket_bytes;     /* not acknowledged by the client's machine, at the last look */
     uint64_t progress_at; /* loop milliseconds when that number last changed */
+    char *pool;           /* the library's memory for the connection, while a request has it and
+                             nothing of it was given back yet; else NULL */
     struct umi_connection *prev, *next; /* http->connections */
 } umi_connection;
 
@@ -61,6 +64,7 @@ struct um_exchange {
     umi_connection *connection;
     const um_route *route; /* NULL: no such URL */
     bool head, post;
+    bool old; /* HTTP/1.0: a stream is not chunked */
     char request_id[UMI_ID_BYTES];
     char client_id[UMI_ID_BYTES]; /* theirs, for the log */
     char key_name[64];
@@ -125,7 +129,7 @@ size_t umi_http_body_room(const um_http *http);
 
 /* The three calls of the library for one request; MHD_NO closes the connection. */
 enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url,
-                                     const char *method, um_exchange **out);
+                                     const char *method, const char *version, um_exchange **out);
 enum MHD_Result umi_exchange_upload(um_exchange *exchange, const char *bytes, size_t length);
 enum MHD_Result umi_exchange_complete(um_exchange *exchange);
 /* The library is done with the request; tells the handler if it still waits. Frees it. */
@@ -163,6 +167,8 @@ void umi_connection_close(umi_connection *connection);
 void umi_connection_enter(umi_connection *connection, umi_phase phase);
 /* The same for UMI_PHASE_BODY, whose time grows with the announced bytes. */
 void umi_connection_enter_body(umi_connection *connection, uint64_t bytes);
+/* A request begins; `method` is where the library keeps its first line. */
+void umi_connection_begin(umi_connection *connection, const char *method);
 /* Both directions, so that the library notices; the descriptor stays its own. */
 void umi_connection_shutdown(umi_connection *connection);
 

@@ -135,8 +135,6 @@ static void fill_row(um_canvas *canvas, const um_submission *submission)
     for (int32_t i = 0; i < canvas->suffix_tokens; i++)
         set_position(canvas, canvas->length - canvas->suffix_tokens + i, submission->suffix[i],
                      false);
-    for (int32_t i = 0; i < submission->stop_token_count; i++)
-        canvas->stop_tokens[i] = submission->stop_tokens[i];
 }
 
 static void begin_next_block(um_canvas *canvas);
@@ -166,6 +164,7 @@ um_status um_canvas_init(um_canvas *canvas, const um_params *params, const um_ca
         .extent = extent,
         .suffix_tokens = submission->suffix_tokens,
         .draft_tokens = submission->draft_tokens,
+        .stop_tokens = submission->stop_tokens,
         .stop_token_count = submission->stop_token_count,
         .last_block = -1,
     };

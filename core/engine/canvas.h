@@ -47,7 +47,7 @@ typedef struct um_canvas {
     int32_t suffix_tokens;
     int32_t *draft; /* [draft_tokens] owned: what may change of it, else UM_DRAFT_MASKED */
     int32_t draft_tokens;
-    int32_t stop_tokens[UM_STOP_TOKENS_MAX]; /* the request's own end tokens */
+    const int32_t *stop_tokens; /* the request's own end tokens; borrowed like params */
     int32_t stop_token_count;
     /* schedule state */
     int32_t block;       /* active block */
@@ -61,8 +61,8 @@ typedef struct um_canvas {
     bool finished;       /* no block left to denoise */
 } um_canvas;
 
-/* Reserves all that it will ever need and copies prompt, suffix, draft, pins and stop tokens; the
- * submission's params are not read. A canvas whose every position is pinned is the caller's fault.
+/* Reserves all that it will ever need and copies prompt, suffix, draft and pins; the submission's
+ * params are not read, its stop tokens are borrowed. A canvas whose every position is pinned is the caller's fault.
  * UM_E_NOMEM. */
 um_status um_canvas_init(um_canvas *canvas, const um_params *params, const um_canvas_facts *facts,
                          const um_submission *submission, um_err *err);

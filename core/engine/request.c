@@ -41,6 +41,28 @@ static um_outbox_options outbox_options(const um_submission *submission,
     };
 }
 
+/* *out stays NULL for nothing. */
+static bool copy(const void *items, int32_t count, size_t size, void **out)
+{
+    if (count == 0)
+        return true;
+    *out = um_mem_calloc((size_t)count, size);
+    if (*out)
+        memcpy(*out, items, (size_t)count * size);
+    return *out != NULL;
+}
+
+/* Most requests have neither stop strings nor stop tokens, and thousands may wait. */
+static um_status copy_stops(um_request *request, const um_submission *submission, um_err *err)
+{
+    if (copy(submission->stops, submission->stop_count, sizeof(*request->stops),
+             (void **)&request->stops) &&
+        copy(submission->stop_tokens, submission->stop_token_count, sizeof(*request->stop_tokens),
+             (void **)&request->stop_tokens))
+        return UM_OK;
+    return um_fail(err, UM_E_NOMEM, "request: no memory for stops");
+}
+
 static void copy_submission(um_request *request, const um_submission *submission)
 {
     const um_params *params = &submission->params;
@@ -55,12 +77,6 @@ static void copy_submission(um_request *request, const um_submission *submission
     request->params = *params;
     request->want_guess = submission->want_draft && submission->want_guess;
     request->alternatives = request->want_guess && params->logprobs == 0 ? 1 : params->logprobs;
-    if (submission->stop_count > 0)
-        memcpy(request->stops, submission->stops,
-               (size_t)submission->stop_count * sizeof(*request->stops));
-    if (submission->stop_token_count > 0)
-        memcpy(request->stop_tokens, submission->stop_tokens,
-               (size_t)submission->stop_token_count * sizeof(*request->stop_tokens));
 }
 
 um_status um_request_create(const um_submission *submission, const um_request_facts *facts,
@@ -70,13 +86,17 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
     um_request *request = um_mem_zalloc(sizeof(*request));
     um_emit_options emit;
     um_outbox_options outbox;
+    um_submission own = *submission; /* with what the canvas borrows */
     um_status status;
 
     *out = NULL;
     if (!request)
         return um_fail(err, UM_E_NOMEM, "request: no memory for %zu bytes", sizeof(*request));
     copy_submission(request, submission);
-    status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, submission, err);
+    status = copy_stops(request, submission, err);
+    own.stop_tokens = request->stop_tokens;
+    if (status == UM_OK)
+        status = um_canvas_init(&request->canvas, &request->params, &facts->canvas, &own, err);
     if (status != UM_OK)
         goto done;
     emit = emit_options(request, submission, facts);
@@ -116,6 +136,8 @@ void um_request_destroy(um_request *request)
     um_edits_destroy(request->edits);
     um_mem_free(request->logprobs);
     um_outbox_destroy(request->outbox);
+    um_mem_free(request->stops);
+    um_mem_free(request->stop_tokens);
     um_mem_free(request);
 }
 

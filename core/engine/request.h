@@ -16,8 +16,8 @@ typedef struct um_request {
     uint64_t id;
     uint64_t owner;
     um_params params;
-    um_stop_string stops[UM_STOP_STRINGS_MAX];
-    int32_t stop_tokens[UM_STOP_TOKENS_MAX];
+    um_stop_string *stops; /* NULL: none; owned, as are the stop tokens */
+    int32_t *stop_tokens;  /* NULL: none */
     bool want_guess;
     int32_t alternatives; /* entries that it wants of each score row */
     um_canvas canvas;
