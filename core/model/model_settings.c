@@ -158,7 +158,7 @@ static um_status get_presets(const um_json *root, um_model_defaults *out, um_err
 }
 
 /* Our own keys; whoever owns the policies checks the algorithm's name and the ranges. */
-static um_status apply_recommended(const um_json *root, um_model_dir *out, um_err *err)
+um_status umi_model_settings_read(const um_json *root, um_model_dir *out, um_err *err)
 {
     static const char *const known[] = {"algorithm",         "block_length", "steps_per_block",
                                         "max_tokens",        "temperature",  "top_p",
@@ -286,7 +286,7 @@ static um_status apply_builtin(const char *dir, um_model_dir *out, um_err *err)
         }
     }
     if (status == UM_OK && best)
-        status = apply_recommended(um_json_member(best, "recommended"), out, err);
+        status = umi_model_settings_read(um_json_member(best, "recommended"), out, err);
     um_json_free(best);
     return status;
 }
@@ -298,6 +298,6 @@ um_status umi_model_settings_apply(const char *dir, um_model_dir *out, um_err *e
     if (status == UM_OK)
         status = apply_builtin(dir, out, err);
     if (status == UM_OK)
-        status = apply_file(dir, "unmask.json", apply_recommended, out, err);
+        status = apply_file(dir, "unmask.json", umi_model_settings_read, out, err);
     return status;
 }

@@ -15,6 +15,9 @@ extern const char *const umi_builtin_models[];
 
 /* `out` has family, config and the family's defaults. UM_E_FORMAT names file and key. */
 um_status umi_model_settings_apply(const char *dir, um_model_dir *out, um_err *err);
+/* One document of our own keys, what unmask.json holds, on top of what `out` has. Kinds and ranges
+ * as of um_json_get_*; UM_E_FORMAT, UM_E_NOMEM. */
+um_status umi_model_settings_read(const um_json *root, um_model_dir *out, um_err *err);
 
 /* dir/name into path[UMI_PATH_BYTES]. UM_E_IO when it is longer. */
 um_status umi_model_path(const char *dir, const char *name, char *path, um_err *err);

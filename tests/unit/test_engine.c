@@ -474,6 +474,11 @@ static void running_out_of_memory_in_a_submission_leaves_the_engine_as_it_was(vo
 
     open_fixture(&f);
     two[1].want_tokens = true;
+    two[1].want_draft = true;
+    two[1].suffix = (int32_t[]){'s'};
+    two[1].suffix_tokens = 1;
+    two[1].draft = (int32_t[]){'a'};
+    two[1].draft_tokens = 1;
     for (long n = 1; status != UM_OK; n++) {
         um_mem_fail_after(n);
         status = um_engine_submit_many(f.engine, two, 2, ids, NULL);
