@@ -173,7 +173,9 @@ static void put_op(um_draft *draft, int32_t begin, int32_t end)
 static void refresh(um_draft *draft, bool with_ops)
 {
     int32_t masked = um_cells_masked_from(&draft->cells);
-    int32_t end = masked > draft->shown_end ? masked : draft->shown_end;
+    int32_t length = um_cells_length(&draft->cells);
+    int32_t shown_end = draft->shown_end < length ? draft->shown_end : length;
+    int32_t end = masked > shown_end ? masked : shown_end;
     int32_t from = draft->cells.changed_low < draft->frozen ? 0 : draft->frozen;
     int32_t begin = -1, last = from; /* of the run of changed cells; of the shown ones */
     um_scan s = um_scan_from(from);
@@ -182,7 +184,7 @@ static void refresh(um_draft *draft, bool with_ops)
     while (s.position < end) {
         int32_t position = s.position;
         um_look now = um_scan_next(&draft->cells, &s), *shown = &draft->shown[position];
-        bool known = position < draft->shown_end;
+        bool known = position < shown_end;
         bool equal = known ? memcmp(&now, shown, sizeof(now)) == 0 : now.state == 'm';
 
         *shown = now;
@@ -228,7 +230,7 @@ static void put_full(um_draft *draft, um_buf *out)
     um_buf_char(out, ',');
     put_number(out, draft->step.block_end);
     um_buf_char(out, ']');
-    put_member(out, "len", draft->cells.length);
+    put_member(out, "len", um_cells_length(&draft->cells));
     put_member(out, "settled", draft->settled);
     um_buf_text(out, ",\"t\":");
     put_texts(draft, 0, draft->shown_end, out);
@@ -252,8 +254,8 @@ static void put_patch(um_draft *draft, um_buf *out)
     um_buf_text(out, ",\"ops\":[");
     um_buf_append(out, um_buf_view(&draft->ops), draft->ops.length);
     um_buf_char(out, ']');
-    if (draft->cells.length != draft->frame_length)
-        put_member(out, "len", draft->cells.length);
+    if (um_cells_length(&draft->cells) != draft->frame_length)
+        put_member(out, "len", um_cells_length(&draft->cells));
     um_buf_char(out, '}');
 }
 
@@ -313,7 +315,7 @@ um_draft_kind um_draft_frame(um_draft *draft, um_buf *out)
     draft->patches = kind == UM_DRAFT_FULL ? 0 : draft->patches + 1;
     draft->full_next = false;
     draft->frame_block = draft->step.block_begin;
-    draft->frame_length = draft->cells.length;
+    draft->frame_length = um_cells_length(&draft->cells);
     draft->news = false;
     out->failed = out->failed || failed(draft);
     return kind;

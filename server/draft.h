@@ -9,11 +9,14 @@
  *   g  masked, the guess of the last step shown
  *   f  filled, and its text may still change: its bytes begin or end inside a character of which a
  *      neighbour is masked. Shown as U+FFFD, or as the characters that are whole in it
- *   d  filled for good. Where a character is spread over several tokens, it stands in the last of
- *      their cells, "" in the others. Only an end token in front can still make the cell e
+ *   d  filled for good: neither state nor text changes any more. Where a character is spread over
+ *      several tokens, it stands in the last of their cells, "" in the others
  *   p  pinned by the caller
  *   e  not part of the answer, "": the first end token and all behind it, and what is filled
  *      behind the budget
+ * A text that was there before an end token came in front of it is no part of the answer either, but
+ * is done: the draft is cut in front of it (`len`), so that no cell has to go back on its word.
+ *
  * `settled` counts the cells in front of the first masked one and of the first e; its last cell does
  * not count where nothing but the beginning of a character stands in it. So the joined text of the
  * settled cells is always a prefix of the final text.

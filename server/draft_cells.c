@@ -154,9 +154,19 @@ bool um_cells_finish(um_cells *cells)
 
 /* ---- how cells look ------------------------------------------------------------------------- */
 
+int32_t um_cells_length(const um_cells *cells)
+{
+    int32_t end = cells->first_end;
+
+    while (end < cells->length &&
+           (cells->cells[end].token < 0 || is_end(cells, cells->cells[end].token)))
+        end++;
+    return min_of(end, cells->length);
+}
+
 int32_t um_cells_masked_from(const um_cells *cells)
 {
-    return cells->first_end < cells->length ? cells->length
+    return cells->first_end < cells->length ? um_cells_length(cells)
                                             : max_of(cells->used_end, cells->guess_end);
 }
 

@@ -77,7 +77,9 @@ bool um_cells_finish(um_cells *cells);
 
 /* In front of it lies the answer; behind it everything is masked or not part of it. */
 int32_t um_cells_answer_end(const um_cells *cells);
-/* From here on everything is masked. */
+/* Positions that a client sees: up to a text behind the first end token. */
+int32_t um_cells_length(const um_cells *cells);
+/* From here on everything that a client sees is masked. */
 int32_t um_cells_masked_from(const um_cells *cells);
 
 /* From the first position, or from a frozen one. */

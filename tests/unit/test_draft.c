@@ -207,6 +207,29 @@ static void every_kind_of_cell_and_growth(void)
     um_tokenizer_close(tokenizer);
 }
 
+/* Done cells stay as they are; those that an end token takes are cut off. */
+static void an_end_token_in_front_of_text_cuts_the_draft(void)
+{
+    um_tokenizer *tokenizer = example_tokenizer();
+    um_draft *draft = open_draft(tokenizer, &eight, (um_draft_options){0});
+
+    apply(draft, 1, (um_draft_change[]){{0, PA, 1, 0}, {5, IN, 1, 0}, {7, END, 1, 0}}, 3);
+    expect_frame(draft, UM_DRAFT_FULL,
+                 "{\"frame\":\"full\",\"seq\":0,\"step\":1,\"block\":[0,8],\"len\":8,\"settled\":1,"
+                 "\"t\":[\"Pa\",null,null,null,null,\" in\",null,\"\"],\"s\":\"dmmmmdme\"}");
+    apply(draft, 2, (um_draft_change[]){{2, END, 1, 0}}, 1);
+    expect_frame(draft, UM_DRAFT_PATCH,
+                 "{\"frame\":\"patch\",\"seq\":1,\"step\":2,\"settled\":1,"
+                 "\"ops\":[[2,3,[\"\",\"\",\"\"],\"eee\"]],\"len\":5}");
+    apply(draft, 3, (um_draft_change[]){{3, RIS, 1, 0}, {1, RIS, 1, 0}}, 2);
+    expect_frame(draft, UM_DRAFT_PATCH,
+                 "{\"frame\":\"patch\",\"seq\":2,\"step\":3,\"settled\":2,"
+                 "\"ops\":[[1,1,[\"ris\"],\"d\"]],\"len\":3}");
+    expect_end(draft, "{\"frame\":\"end\",\"seq\":3,\"step\":3,\"len\":2}");
+    um_draft_destroy(draft);
+    um_tokenizer_close(tokenizer);
+}
+
 static void a_token_that_is_replaced_shows(void)
 {
     um_tokenizer *tokenizer = example_tokenizer();
@@ -341,6 +364,7 @@ static const um_test tests[] = {
     UM_TEST(confidence_and_ids_stand_beside_every_text),
     UM_TEST(a_character_stands_in_the_last_cell_of_its_bytes),
     UM_TEST(every_kind_of_cell_and_growth),
+    UM_TEST(an_end_token_in_front_of_text_cuts_the_draft),
     UM_TEST(a_token_that_is_replaced_shows),
     UM_TEST(full_frames_come_when_they_must),
     UM_TEST(the_text_as_it_stands_and_its_gaps),
