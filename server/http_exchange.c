@@ -172,6 +172,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t m
     if (unsent == 0 && exchange->ended)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (unsent == 0) {
+        um_buf_deinit(&exchange->answer); /* thousands may be silent for long */
         suspend(exchange, UMI_PHASE_IDLE);
         return 0;
     }

@@ -298,7 +298,7 @@ static bool write_line(um_stream *stream)
         return false;
     }
     um_exchange_stream_write(stream->exchange, um_buf_view(&stream->line), stream->line.length);
-    um_buf_clear(&stream->line);
+    um_buf_deinit(&stream->line); /* thousands of streams may be silent for long */
     return true;
 }
 

@@ -24,7 +24,8 @@ um_status um_emit_init(um_emit *emit, const um_emit_options *options, um_err *er
     UM_ASSERT(options->budget > 0);
     *emit = (um_emit){.options = *options};
     um_buf_reserve(&emit->bytes, bytes);
-    um_buf_reserve(&emit->held, UM_STOP_STRING_BYTES_MAX + bytes * LOSSY_GROWTH);
+    um_buf_reserve(&emit->held,
+                   (options->stop_count > 0 ? UM_STOP_STRING_BYTES_MAX : 0) + bytes * LOSSY_GROWTH);
     if (options->want_places)
         emit->places = um_mem_calloc((size_t)options->budget, sizeof(*emit->places));
     if (um_buf_failed(&emit->bytes) || um_buf_failed(&emit->held) ||
