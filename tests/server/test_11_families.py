@@ -85,11 +85,15 @@ REQUESTS = [{"temperature": 0}, {"temperature": 0, "max_tokens": 40}, {"temperat
             {"diffusion": {"algorithm": "margin", "steps": 3}, "max_tokens": 20},
             {"diffusion": {"threshold": 0.02, "block_length": 8}, "max_tokens": 32},
             {"diffusion": {"factor": 2.0}}, {"diffusion": {"algorithm": "competing", "steps": 5}},
-            {"diffusion": {"cfg_scale": 1.0}, "temperature": 0}]
+            {"diffusion": {"cfg_scale": 1.0}, "temperature": 0},
+            {"suffix": " by the water", "max_tokens": 7},
+            {"suffix": " by the water", "diffusion": {"infill_length": "auto"}, "max_tokens": 70},
+            {"suffix": " in the night", "diffusion": {"preset": "fast"}},
+            {"diffusion": {"preset": "balanced"}}, {"diffusion": {"preset": "max"}}]
 
 
 def test_mixed_load_changes_no_answer(family):
-    """Thirteen policies and shapes, each alone and then all at once, twice."""
+    """Policies, shapes, gaps and presets, each alone and then all at once, twice."""
     _, _, _, server = family
     prompts = ["Once", "The house", "we can see the river in the night", ""]
     bodies = [text(prompt=prompts[i % len(prompts)], **fields)
@@ -105,6 +109,21 @@ def test_mixed_load_changes_no_answer(family):
         together = list(pool.map(ask, bodies + bodies[::-1]))
     assert together == alone + alone[::-1]
     assert len(set(alone)) > len(alone) / 2
+
+
+def test_a_gap_is_as_long_as_asked_or_grows(family):
+    """Blocks or none, a schedule by time or by chance: a gap of open length grows by a block (by 32
+    where the model knows no blocks) and stays inside its bound."""
+    name, _, _, server = family
+    fixed = server.text(prompt="The house", suffix=" by the water", max_tokens=7, ignore_eos=True)
+    assert fixed.json["usage"]["diffusion"]["canvas_tokens"] == 7
+    assert fixed.json["choices"][0]["finish_reason"] == "stop"
+    grown = server.text(prompt="The house", suffix=" by the water", max_tokens=70, ignore_eos=True,
+                        diffusion={"infill_length": "auto"})
+    usage = grown.json["usage"]["diffusion"]
+    assert usage["canvas_tokens"] == 70
+    assert usage["blocks"] == (2 if name == "mmada" else 3)  # its blocks are of 64
+    assert grown.json["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_prompt_holds_the_mask_only_where_the_mask_is_text(family):
