@@ -16,9 +16,8 @@ static um_status parse(um_api_job *job, um_err *err)
                           .strict_params = app->config->strict_params,
                           .max_choices = (int32_t)app->config->max_n,
                           .vocab = app->served.info->config.vocab,
-                          .mask_token = app->served.engine.canvas.mask_is_text
-                                            ? -1
-                                            : app->served.info->config.mask_token,
+                          .mask_token = app->served.info->config.mask_token,
+                          .mask_is_text = app->served.engine.canvas.mask_is_text,
                           .limits = &app->served.limits};
 
     return um_api_request_parse(job->kind->endpoint, um_buf_view(&job->body), job->body.length,

@@ -75,7 +75,8 @@ typedef struct um_api_rules {
     size_t model_alias_count;
     bool strict_params;
     int32_t vocab;       /* ids of a prompt are in [0, vocab) ... */
-    int32_t mask_token;  /* ... and not this one */
+    int32_t mask_token;  /* ... and not this one, which is never predicted, */
+    bool mask_is_text;   /* but where it is an ordinary token of prompts */
     int32_t max_choices; /* --max-n: of `n`; <= UM_CHOICES_MAX */
     const um_params_limits *limits;
 } um_api_rules;
@@ -128,8 +129,8 @@ typedef struct um_api_request {
     um_stream_mode mode;    /* other than settled only with `stream` */
     um_draft_options draft; /* counts in mode draft */
     um_responses_echo responses;
-    bool
-        has_add_special_tokens; /* tokenize; where not given: true for prompt, false for messages */
+    /* tokenize; where not given, it is true for prompt and false for messages */
+    bool has_add_special_tokens;
     bool add_special_tokens;
     bool return_token_strs;
     bool has_stream_options;

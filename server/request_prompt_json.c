@@ -261,7 +261,7 @@ static um_status refuse_id(const json_t *element, const um_api_rules *rules, con
 
     if (!json_is_integer(element))
         return umi_wrong_type(element, label, "a token id", err);
-    if (id >= 0 && id == rules->mask_token)
+    if (id == rules->mask_token)
         return um_fail_field(err, UM_E_VALUE, label,
                              "`%s` is %lld, the mask token, which a prompt cannot hold", label, id);
     return um_fail_field(err, UM_E_VALUE, label,
@@ -277,7 +277,7 @@ um_status umi_read_ids(const um_json *array, const um_api_rules *rules, bool mas
         json_int_t id = json_integer_value(element);
 
         if (!json_is_integer(element) || id < 0 || id >= rules->vocab ||
-            (!masks && id == rules->mask_token))
+            (!masks && !rules->mask_is_text && id == rules->mask_token))
             return refuse_id(element, rules, umi_labelled("%s[%zu]", label, i).text, err);
         ids[i] = (int32_t)id;
     }

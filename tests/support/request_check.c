@@ -7,19 +7,25 @@ static const um_params_limits limits = {
     .context_max = UM_TEST_CONTEXT,
 };
 
-um_status um_test_parse(um_endpoint endpoint, const char *body, bool strict, um_api_request *out,
-                        um_err *err)
+um_api_rules um_test_rules(void)
 {
     static char *const aliases[] = {(char *)"small", (char *)"at@fast"};
-    um_api_rules rules = {.model_id = "org/tiny",
+
+    return (um_api_rules){.model_id = "org/tiny",
                           .model_aliases = aliases,
                           .model_alias_count = UM_COUNT_OF(aliases),
-                          .strict_params = strict,
                           .vocab = UM_TEST_VOCAB,
                           .mask_token = UM_TEST_MASK,
                           .max_choices = UM_TEST_MAX_N,
                           .limits = &limits};
+}
 
+um_status um_test_parse(um_endpoint endpoint, const char *body, bool strict, um_api_request *out,
+                        um_err *err)
+{
+    um_api_rules rules = um_test_rules();
+
+    rules.strict_params = strict;
     *err = (um_err){0};
     return um_api_request_parse(endpoint, body, strlen(body), &rules, out, err);
 }

@@ -17,6 +17,7 @@
 #define UM_TEST_CHAT(fields) "{" UM_TEST_USER "," fields "}"
 #define UM_TEST_TEXT(fields) "{\"prompt\":\"Hi\"," fields "}"
 
+um_api_rules um_test_rules(void);
 um_status um_test_parse(um_endpoint endpoint, const char *body, bool strict, um_api_request *out,
                         um_err *err);
 

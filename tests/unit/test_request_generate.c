@@ -164,6 +164,27 @@ static void a_bias_is_of_a_token_by_its_number(void)
     um_buf_deinit(&body);
 }
 
+/* DiffuGPT's and DiffuLLaMA's MASK is a word that prompts may hold, but no answer does. */
+static void a_mask_that_is_text_stands_in_prompts_only(void)
+{
+    static const char prompt[] = "{\"prompt\":[35]}";
+    static const char bias[] = "{\"prompt\":[1],\"logit_bias\":{\"35\":1}}";
+    um_api_rules rules = um_test_rules();
+    um_api_request r;
+    um_err err = {0};
+
+    rules.mask_is_text = true;
+    UM_CHECK_OK(
+        um_api_request_parse(UM_ENDPOINT_COMPLETIONS, prompt, strlen(prompt), &rules, &r, &err),
+        err);
+    UM_CHECK_INT(r.prompts[0].ids[0], 35);
+    um_api_request_deinit(&r);
+    UM_CHECK_STATUS(
+        um_api_request_parse(UM_ENDPOINT_COMPLETIONS, bias, strlen(bias), &rules, &r, &err),
+        UM_E_VALUE);
+    UM_CHECK_STR(err.field, "logit_bias.35");
+}
+
 static void a_preset_has_three_sources(void)
 {
     static const struct {
@@ -444,6 +465,7 @@ static const um_test tests[] = {
     UM_TEST(sampling_fields_have_their_bounds),
     UM_TEST(logprobs_mean_a_switch_in_chat_and_a_count_in_completions),
     UM_TEST(a_bias_is_of_a_token_by_its_number),
+    UM_TEST(a_mask_that_is_text_stands_in_prompts_only),
     UM_TEST(a_preset_has_three_sources),
     UM_TEST(a_prediction_is_text_or_text_parts),
     UM_TEST(a_suffix_needs_one_text_prompt),
