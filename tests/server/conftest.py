@@ -49,6 +49,25 @@ def launch(checkpoint):
         server.kill()
 
 
+@pytest.fixture(scope="module")
+def stepwise(checkpoint):
+    """A server whose steps take so long that each is told by itself."""
+    server = unmask_server.Server(checkpoint, "--test-step", "slow:2", "--model-id", "tiny")
+    yield server
+    server.wait_idle()
+    server.stop()
+
+
+@pytest.fixture
+def full(launch):
+    """A server that has no room until it ends: one request runs in a step without end, one waits."""
+    server = launch("--test-step", "slow:3600000", "--max-batch", "1", "--max-queue", "1", "--model-id", "tiny")
+    held = [server.open_stream(unmask_server.TEXT, unmask_server.text()) for _ in range(2)]
+    yield server
+    for client in held:
+        client.close()
+
+
 @pytest.fixture
 def slow(launch):
     """A server whose answers take long: plain loops, one request at a time, one in the queue."""

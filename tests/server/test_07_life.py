@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from unmask_server import TEXT, events
+from unmask_server import CHAT, TEXT, chat, events, text
 
 LONG = {"prompt": [5] * 8, "max_tokens": 400, "seed": 1}  # minutes on the slow server
 
@@ -177,6 +177,45 @@ def test_silence_is_filled_with_comments(launch):
         seen += part
     first.close()
     waiting.close()
+
+
+@pytest.mark.case(51)
+def test_a_stalled_engine_leaves_comments(launch):
+    """The stream runs; no step ends."""
+    server = launch("--test-step", "slow:3600000", "--sse-ping-interval", "1")
+    client = server.open_stream(TEXT, LONG)
+    seen = b""
+    while seen.count(b": keep-alive\n\n") < 2:
+        part = client.recv(4096)
+        assert part, seen
+        seen += part
+    assert b"data:" not in seen
+    server.wait_for_metric("num_requests_running", lambda n: n == 1)
+    client.close()
+
+
+# ---- a step that fails ----
+
+
+@pytest.mark.case(52)
+@pytest.mark.parametrize("path, body", [(TEXT, text()), (CHAT, chat())])
+def test_a_failing_step_is_told_in_the_stream(launch, path, body):
+    """An error event, [DONE], a clean end (events), and no finish."""
+    server = launch("--test-step", "fail:3")
+    settings = {**body, "diffusion": {"block_length": 1}}
+    *chunks, last = events(server.stream(path, settings)[1])
+    assert set(last) == {"error"} and set(last["error"]) == {"message", "type", "param", "code"}
+    assert (last["error"]["type"], last["error"]["code"]) == ("server_error", "engine_error")
+    assert last["error"]["message"]
+    assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
+    server.wait_idle()
+    assert server.metrics()['request_success_total{finished_reason="error"}'] == 1
+
+
+@pytest.mark.case(52)
+def test_a_failing_step_is_a_500_where_nothing_was_sent(launch):
+    server = launch("--test-step", "fail:3")
+    server.text().error(500, "engine_error")
 
 
 # ---- the end ----

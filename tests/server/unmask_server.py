@@ -160,6 +160,16 @@ class Server(Child):
             self.process.wait()
 
 
+def ending(server):
+    """(fields, answer) of a chat whose sampled text ends by itself."""
+    for seed in range(1, 60):
+        fields = {"temperature": 1, "max_tokens": 200, "seed": seed}
+        answer = server.chat(**fields)
+        if answer.json["choices"][0]["finish_reason"] == "stop":
+            return fields, answer
+    raise AssertionError("none ended")
+
+
 def events(raw):
     """The JSON of every `data:` event; checks the framing on the way."""
     assert raw.endswith(b"data: [DONE]\n\n") and b"\r" not in raw
