@@ -263,7 +263,7 @@ static void put_patch(um_draft *draft, um_buf *out)
 static bool failed(const um_draft *draft)
 {
     return um_buf_failed(&draft->ops) || um_buf_failed(&draft->frame) ||
-           um_buf_failed(&draft->spare) || um_cells_failed(&draft->cells);
+           um_buf_failed(&draft->spare) || draft->cells.failed;
 }
 
 bool um_draft_has_news(const um_draft *draft)
@@ -353,6 +353,7 @@ um_draft_share um_draft_show(um_draft *draft, um_buf *out)
         share.blank += at.state == 'm';
         share.filled += at.state != 'm' && at.state != 'g';
     }
+    out->failed = out->failed || failed(draft);
     return share;
 }
 
@@ -377,6 +378,8 @@ void um_draft_gaps(um_draft *draft, const int32_t (*gaps)[2], size_t gap_count, 
         }
         um_buf_text(out, g > 0 ? "," : "");
         um_json_append_string(out, um_buf_view(text), text->length);
+        out->failed = out->failed || um_buf_failed(text);
     }
     um_buf_char(out, ']');
+    out->failed = out->failed || failed(draft);
 }

@@ -51,11 +51,6 @@ void um_cells_deinit(um_cells *cells)
     um_buf_deinit(&cells->text);
 }
 
-bool um_cells_failed(const um_cells *cells)
-{
-    return um_buf_failed(&cells->bytes) || um_buf_failed(&cells->text);
-}
-
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 static int32_t min_of(int32_t a, int32_t b)
@@ -327,6 +322,7 @@ const char *um_cells_text(um_cells *cells, const um_look *at, size_t *length)
     um_buf_append(&cells->bytes, at->carry, at->carried);
     um_buf_append(&cells->bytes, bytes, *length);
     if (um_buf_failed(&cells->bytes)) {
+        cells->failed = true;
         *length = 0;
         return "";
     }
@@ -337,6 +333,7 @@ const char *um_cells_text(um_cells *cells, const um_look *at, size_t *length)
     um_utf8_append_lossy(out, um_buf_view(&cells->bytes), whole);
     if (at->tail == UM_TAIL_BROKEN || (at->tail == UM_TAIL_OPEN && whole == 0))
         um_utf8_append_lossy(out, (const char *)rest, rest_length);
+    cells->failed = cells->failed || um_buf_failed(out);
     *length = out->length;
     return um_buf_view(out);
 }

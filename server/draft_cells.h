@@ -34,6 +34,7 @@ typedef struct um_cells {
     int32_t changed_low; /* the first position that changed since a user of it set it to capacity */
     bool finished;
     um_buf bytes, text; /* owned scratch of um_cells_text */
+    bool failed;        /* memory was out for a text */
 } um_cells;
 
 /* What becomes of a character that a token leaves unfinished. */
@@ -68,7 +69,6 @@ typedef struct um_scan {
 /* UM_E_OVERLOADED. */
 um_status um_cells_init(um_cells *cells, const um_draft_facts *facts, um_err *err);
 void um_cells_deinit(um_cells *cells);
-bool um_cells_failed(const um_cells *cells); /* out of memory in um_cells_text */
 
 void um_cells_apply(um_cells *cells, const um_draft_step *step, const um_draft_change *changes);
 void um_cells_guess(um_cells *cells, const um_draft_change *guesses, int32_t count);

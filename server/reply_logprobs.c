@@ -21,14 +21,10 @@ void um_logprobs_add(um_logprobs *logprobs, const um_alternative *rows, int32_t 
     size_t bytes = (size_t)count * (size_t)logprobs->width * sizeof(*rows);
 
     um_buf_append(&logprobs->rows, rows, bytes);
-    if (!um_buf_failed(&logprobs->rows))
+    if (um_buf_failed(&logprobs->rows))
+        logprobs->failed = true;
+    else
         logprobs->count += (size_t)count;
-}
-
-bool um_logprobs_failed(const um_logprobs *logprobs)
-{
-    return um_buf_failed(&logprobs->rows) || um_buf_failed(&logprobs->partial) ||
-           um_buf_failed(&logprobs->text);
 }
 
 void um_logprobs_mark_written(um_logprobs *logprobs, bool keep)
@@ -67,6 +63,7 @@ static void put_token(um_logprobs *logprobs, um_alternative entry, um_buf *out)
 
     um_buf_clear(&logprobs->text);
     um_utf8_append_lossy(&logprobs->text, (const char *)bytes, length);
+    logprobs->failed = logprobs->failed || um_buf_failed(&logprobs->text);
     um_buf_text(out, "{\"token\":");
     um_json_append_string(out, um_buf_view(&logprobs->text), logprobs->text.length);
     um_buf_text(out, ",\"logprob\":");
@@ -165,6 +162,8 @@ static int64_t pass_token(um_logprobs *logprobs, int32_t token)
     um_buf_clear(&logprobs->text);
     um_utf8_append_lossy(&logprobs->text, um_buf_view(&logprobs->partial), whole);
     um_buf_consume(&logprobs->partial, whole);
+    logprobs->failed =
+        logprobs->failed || um_buf_failed(&logprobs->partial) || um_buf_failed(&logprobs->text);
     for (size_t i = 0; i < logprobs->text.length; i++)
         logprobs->characters += ((unsigned char)logprobs->text.data[i] & 0xC0) != 0x80;
     return offset;

@@ -3,7 +3,7 @@
  * a content chunk takes them along. Two shapes: OpenAI's `content` entries (chat, Responses) and the
  * four parallel arrays of completions.
  *
- * Running out of memory shows in um_logprobs_failed.
+ * Running out of memory shows in `failed`.
  */
 #ifndef UM_SERVER_REPLY_LOGPROBS_H
 #define UM_SERVER_REPLY_LOGPROBS_H
@@ -21,11 +21,11 @@ typedef struct um_logprobs {
     /* of text_offset: what the written rows have added to the text */
     int64_t characters;
     um_buf partial, text; /* owned: an unfinished character; scratch */
+    bool failed;          /* memory was out */
 } um_logprobs;
 
 void um_logprobs_deinit(um_logprobs *logprobs);
 void um_logprobs_add(um_logprobs *logprobs, const um_alternative *rows, int32_t count);
-bool um_logprobs_failed(const um_logprobs *logprobs);
 
 /* `[{"token","logprob","bytes","top_logprobs"},...]` of the rows from `first` on. */
 void um_logprobs_entries(um_logprobs *logprobs, size_t first, um_buf *out);

@@ -317,7 +317,7 @@ static bool write_delta(um_stream *stream, const um_reply_part *part)
     if (stream->options.continuous_usage)
         stream->reply.usage = total_usage(stream);
     stream->reply.dialect->delta(&stream->reply, part, &stream->line);
-    if (part->logprobs && um_logprobs_failed(part->logprobs))
+    if (part->logprobs && part->logprobs->failed)
         stream->line.failed = true;
     return write_line(stream);
 }
@@ -583,7 +583,7 @@ static void write_finish(um_stream *stream, size_t index)
     }
     stream->reply.usage = total_usage(stream);
     stream->reply.dialect->finish(&stream->reply, &part, &stream->line);
-    if (um_buf_failed(&stream->frame) || um_logprobs_failed(&c->logprobs))
+    if (um_buf_failed(&stream->frame) || c->logprobs.failed)
         fail_memory(stream);
     else
         write_line(stream);
@@ -646,8 +646,7 @@ static void reply_whole(um_stream *stream)
         failed = um_buf_failed(body);
     }
     for (size_t i = 0; frames && i < stream->count; i++) {
-        failed =
-            failed || um_buf_failed(&frames[i]) || um_logprobs_failed(&stream->choices[i].logprobs);
+        failed = failed || um_buf_failed(&frames[i]) || stream->choices[i].logprobs.failed;
         um_buf_deinit(&frames[i]);
     }
     if (failed)
@@ -682,8 +681,7 @@ static bool take_news(um_stream *stream, choice *c, const um_event *event)
         um_buf_append(&c->whole, um_buf_view(&c->text) + before, c->text.length - before);
     if (event->logprob_rows > 0 && c->params.logprobs > 0)
         um_logprobs_add(&c->logprobs, event->logprobs, event->logprob_rows);
-    return !um_buf_failed(&c->text) && !um_buf_failed(&c->whole) &&
-           !um_logprobs_failed(&c->logprobs);
+    return !um_buf_failed(&c->text) && !um_buf_failed(&c->whole) && !c->logprobs.failed;
 }
 
 void um_stream_event(um_stream *stream, size_t index, um_event *event)

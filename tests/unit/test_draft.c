@@ -343,7 +343,8 @@ static void out_of_memory_shows_in_the_frame(void)
         status = um_draft_create(&facts, &draft, &err);
         if (status == UM_OK) {
             for (int32_t step = 1; step <= 3; step++) {
-                apply(draft, step, (um_draft_change[]){{step, 0xE2, 1, 0}}, 1);
+                apply(draft, step, (um_draft_change[]){{step, 0xE2, 1, 0}, {step + 4, 0xE2, 1, 0}},
+                      2);
                 um_draft_frame(draft, &out);
             }
             um_draft_end(draft, NULL, 0, &out);
