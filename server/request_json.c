@@ -133,7 +133,8 @@ static um_status check_together(umi_reading *reading, um_err *err)
         given->has_max_tokens = true;
         given->max_tokens = request->max_completion_tokens;
     }
-    if (given->has_infill_length && given->infill_length == 0 && !request->suffix)
+    if (given->has_infill_length && given->infill_length == 0 && !request->suffix &&
+        request->endpoint != UM_ENDPOINT_EDIT)
         given->has_infill_length = false; /* "auto" without a gap says nothing */
     if (request->endpoint == UM_ENDPOINT_RESPONSES) {
         request->responses.wants_logprobs = given->wants_logprobs;

@@ -113,6 +113,15 @@ def test_an_edit_keeps_the_length_of_its_region(shared):
             400, "invalid_value", "messages[0].content")
 
 
+def test_an_edit_may_be_given_room(shared):
+    body = {"messages": [{"role": "user", "content": CODE}], "seed": 1}
+    wide = shared.post(EDIT, {**body, "diffusion": {"infill_length": 12}})
+    assert wide.json["usage"]["diffusion"]["canvas_tokens"] == 12
+    auto = shared.post(EDIT, {**body, "diffusion": {"infill_length": "auto"}, "max_tokens": 40})
+    assert 5 <= auto.json["usage"]["diffusion"]["canvas_tokens"] <= 40
+    shared.post(EDIT, {**body, "diffusion": {"infill_length": 2}}).error(400, "invalid_value", "messages[0].content")
+
+
 def test_an_edit_begins_with_the_old_text(shared):
     body = {"messages": [{"role": "user", "content": CODE}], "seed": 1}
     kept = shared.post(EDIT, {**body, "diffusion": {"noise": 0}})
