@@ -4,7 +4,7 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends haproxy \
     && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \
     && useradd --uid 10002 --no-create-home --shell /usr/sbin/nologin balancer
-COPY haproxy.cfg /etc/unmask/haproxy.cfg
+COPY haproxy.cfg haproxy.lua /etc/unmask/
 USER 10002:10002
 EXPOSE 8080 8405
 # Streams may end; SIGTERM would cut them.

@@ -66,6 +66,7 @@ class Balancer(Child):
                          ("bind 127.0.0.1:8404", f"bind 127.0.0.1:{self.stats_port}"),
                          ("bind *:8405", f"bind 127.0.0.1:{self.metrics_port}"),
                          ("log stdout ", "log stderr "),
+                         ("default-path config", f"default-path origin {CONFIG.parent}"),
                          ("/tmp/haproxy.sock", str(self.socket))):
             assert text.count(old) == 1, old
             text = text.replace(old, new)

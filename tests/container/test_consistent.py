@@ -89,8 +89,8 @@ def test_grace_exceeds_the_drain():
     assert seconds(COMPOSE["services"]["haproxy"]["stop_grace_period"]) > hard_stop >= drain
 
 
-def test_metrics_are_an_optional_profile():
-    optional = {name for name, service in COMPOSE["services"].items() if service.get("profiles") == ["metrics"]}
+def test_prometheus_and_grafana_are_an_optional_profile():
+    optional = {name for name, service in COMPOSE["services"].items() if service.get("profiles") == ["monitoring"]}
     assert optional == {"prometheus", "grafana"}
 
 
