@@ -249,6 +249,8 @@ def deep(lanes):
         lanes.add(pytest, preset, *SERVER_TESTS, needs=done)
         lanes.add(ctest, preset, needs=done)
     lanes.wait()
+    pytest(lanes.totals, "release", "tests/container/faults", stage="faults")
+    single(lanes.totals, "containers", ["bash", "scripts/container_test"])
     for release in ("bookworm", "trixie"):
         single(lanes.totals, f"Debian {release}",
                ["bash", "scripts/test_in_debian", release, "--compilers", "--without-cuda"])

@@ -1,6 +1,5 @@
 """What the checks of docker/ read. No test lives here."""
 import functools
-import json
 import os
 import pathlib
 import re
@@ -9,6 +8,7 @@ import subprocess
 import yaml
 
 from child import ROOT, TIMEOUT
+from dashboard import panel_expressions
 from unmask_server import BINARY
 
 DOCKER = ROOT / "docker"
@@ -72,15 +72,9 @@ def merged(base, patch):
     return patch
 
 
-def dashboard():
-    return json.loads((DOCKER / "grafana/dashboard.json").read_text())
-
-
 def expressions():
     """(where, PromQL) of every panel and alert, Grafana's variables filled in."""
-    for panel in dashboard()["panels"]:
-        for target in panel.get("targets", ()):
-            yield panel["title"], target["expr"].replace("$__rate_interval", "1m").replace("$model", ".*")
+    yield from panel_expressions()
     for group in load(DOCKER / "alerts.yml")["groups"]:
         for rule in group["rules"]:
             yield rule["alert"], rule["expr"]

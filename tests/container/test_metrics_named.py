@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from child import ROOT
-from files import check, dashboard, expressions
+from dashboard import dashboard
+from files import check, expressions
 from fleet import Balancer, get, program
 from unmask_server import Server
 
