@@ -6,7 +6,8 @@ from files import DOCKER, K8S, OPS, check
 from fleet import program
 
 ALERT_TESTS = sorted((ROOT / "tests/container").glob("alerts*_test.yml"))
-SCRIPTS = ("setup", "test", "container_base", "container_env", "container_ns", "container_test")
+SCRIPTS = ("setup", "test", "container_base", "container_env", "container_ns", "container_test", "soak",
+           "bench_balancer")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda", "haproxy.Dockerfile"])

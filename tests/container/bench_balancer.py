@@ -1,0 +1,105 @@
+"""Measures what the balancer costs: throughput of two one-thread replicas behind it against twice that
+of one asked directly, in turns on the same cores, and CPU time and latency for each request.
+
+    scripts/bench_balancer [--rounds 5] [--seconds 10] [--clients 4]
+"""
+import argparse
+import contextlib
+import http.client
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "server"))
+
+from child import ROOT  # noqa: E402
+from fleet import Fleet  # noqa: E402
+
+MODEL = ROOT / "models/pocket"
+BODY = {"prompt": "Once upon a time", "max_tokens": 64, "seed": 1, "temperature": 0, "ignore_eos": True}
+
+
+def ask(connection, body):
+    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    text = response.read()
+    if response.status != 200:
+        raise SystemExit(f"status {response.status}: {text[:300]}")
+    return json.loads(text)["usage"]["completion_tokens"]
+
+
+def throughput(port, clients, seconds, body):
+    """Tokens a second of clients that ask one after the other on kept connections."""
+    end, tokens = time.monotonic() + seconds, [0] * clients
+    encoded = json.dumps(body).encode()
+
+    def work(index):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            while time.monotonic() < end:
+                tokens[index] += ask(connection, encoded)
+
+    start = time.monotonic()
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(tokens) / (time.monotonic() - start)
+
+
+def latencies(port, count):
+    encoded = json.dumps(BODY).encode()
+    found = []
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        for _ in range(count):
+            start = time.perf_counter()
+            ask(connection, encoded)
+            found.append(time.perf_counter() - start)
+    return found
+
+
+def compare_throughput(options, folder):
+    one, two = [], []
+    with Fleet(2, MODEL, folder) as fleet:
+        for _ in range(options.rounds):  # in turns, so that what else runs hits both alike
+            one.append(throughput(fleet.replicas[0].port, options.clients, options.seconds, BODY))
+            two.append(throughput(fleet.balancer.port, 2 * options.clients, options.seconds, BODY))
+    ratios = [b / (2 * a) for a, b in zip(one, two)]
+    print(f"one replica, asked directly:       {statistics.median(one):8.1f} tokens/s")
+    print(f"two replicas, through the balancer: {statistics.median(two):7.1f} tokens/s")
+    print(f"ratio to twice one: median {statistics.median(ratios):.3f}, "
+          f"of {', '.join(f'{r:.3f}' for r in sorted(ratios))}")
+
+
+def measure_cost(options, folder):
+    """On replicas that compute nothing, so that only HTTP is left."""
+    with Fleet(1, MODEL, folder, "--test-step", "instant") as fleet:
+        direct, through = [], []
+        count = 200
+        before = fleet.balancer.cpu_seconds()
+        for _ in range(options.rounds):
+            direct += latencies(fleet.replicas[0].port, count)
+            through += latencies(fleet.balancer.port, count)
+        used = fleet.balancer.cpu_seconds() - before
+    print(f"CPU time of the balancer for a request (with its checks): {used / len(through) * 1e6:.0f} us")
+    print(f"latency added, median: {(statistics.median(through) - statistics.median(direct)) * 1e6:.0f} us "
+          f"(direct {statistics.median(direct) * 1e6:.0f}, through {statistics.median(through) * 1e6:.0f})")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--clients", type=int, default=4, help="for each replica")
+    options = parser.parse_args()
+    for measure in (compare_throughput, measure_cost):
+        with tempfile.TemporaryDirectory() as folder:
+            measure(options, folder)
+
+
+if __name__ == "__main__":
+    main()
