@@ -20,6 +20,7 @@ struct um_draft {
     bool full_next;
     int32_t frame_block; /* of the last frame; -1: there was none */
     int32_t frame_length;
+    int32_t frame_end;        /* of the block, as it was told */
     um_buf ops, frame, spare; /* owned; used again */
 };
 
@@ -222,14 +223,29 @@ static void put_start(const um_draft *draft, const char *kind, um_buf *out)
     put_member(out, "step", draft->step.step);
 }
 
+/* The end of the active block in the draft, which may have been cut in front of it. */
+static int32_t block_end(const um_draft *draft)
+{
+    int32_t length = um_cells_length(&draft->cells);
+
+    return draft->step.block_end < length ? draft->step.block_end : length;
+}
+
+static void put_block(const um_draft *draft, um_buf *out)
+{
+    int32_t end = block_end(draft);
+
+    um_buf_text(out, ",\"block\":[");
+    put_number(out, draft->step.block_begin < end ? draft->step.block_begin : end);
+    um_buf_char(out, ',');
+    put_number(out, end);
+    um_buf_char(out, ']');
+}
+
 static void put_full(um_draft *draft, um_buf *out)
 {
     put_start(draft, "full", out);
-    um_buf_text(out, ",\"block\":[");
-    put_number(out, draft->step.block_begin);
-    um_buf_char(out, ',');
-    put_number(out, draft->step.block_end);
-    um_buf_char(out, ']');
+    put_block(draft, out);
     put_member(out, "len", um_cells_length(&draft->cells));
     put_member(out, "settled", draft->settled);
     um_buf_text(out, ",\"t\":");
@@ -256,6 +272,8 @@ static void put_patch(um_draft *draft, um_buf *out)
     um_buf_char(out, ']');
     if (um_cells_length(&draft->cells) != draft->frame_length)
         put_member(out, "len", um_cells_length(&draft->cells));
+    if (block_end(draft) != draft->frame_end)
+        put_block(draft, out);
     um_buf_char(out, '}');
 }
 
@@ -316,6 +334,7 @@ um_draft_kind um_draft_frame(um_draft *draft, um_buf *out)
     draft->full_next = false;
     draft->frame_block = draft->step.block_begin;
     draft->frame_length = um_cells_length(&draft->cells);
+    draft->frame_end = block_end(draft);
     draft->news = false;
     out->failed = out->failed || failed(draft);
     return kind;

@@ -15,7 +15,8 @@
  *   e  not part of the answer, "": the first end token and all behind it, and what is filled
  *      behind the budget
  * A text that was there before an end token came in front of it is no part of the answer either, but
- * is done: the draft is cut in front of it (`len`), so that no cell has to go back on its word.
+ * is done: the draft is cut in front of it (`len`, and `block` where that reaches over it), so that no
+ * cell has to go back on its word.
  *
  * `settled` counts the cells in front of the first masked one and of the first e; its last cell does
  * not count where nothing but the beginning of a character stands in it. So the joined text of the

@@ -102,14 +102,14 @@ class Draft:
             if self.options.get("token_ids") and cell.state != "e":
                 assert (cell.token is None) == (cell.state == "m"), frame
         begin, end = self.block
-        assert 0 <= begin < end <= len(self.cells), frame
+        assert 0 <= begin <= end <= len(self.cells), frame
         assert self.settled <= frame["settled"] <= len(self.cells)
         self.settled = frame["settled"]
         assert all(cell.state in "fdp" for cell in self.cells[:self.settled]), frame
         if "e" in (states := "".join(cell.state for cell in self.cells)) and "p" not in states:
             assert set(states[states.index("e"):]) <= set("emg"), frame
         for (text, state), cell in zip(before, self.cells):
-            if state in "dp" and cell.state != "e":  # behind an end token that was still to come
+            if state in "dp":
                 assert cell.state == state and cell.text == text, frame
         self.kept.append(self.prefix())
         self.steps_of_blocks.setdefault(tuple(self.block), []).append(self.step)

@@ -217,3 +217,22 @@ def test_presets_are_what_a_request_gets(shared):
             assert {key: echoed[key] for key in preset} == preset, name
     steps = [presets[name]["steps_per_block"] for name in ("fast", "balanced", "max")]
     assert steps == sorted(steps)
+
+
+def test_every_generating_endpoint_is_counted(launch):
+    """Started is ended plus rejected, whichever endpoint, with a choice for each answer."""
+    server = launch()
+    edit = {"messages": [{"role": "user", "content": CODE}]}
+    for path, body, count in ((FIM, text(max_tokens=4), 1), (EDIT, edit, 1), (TEXT, text(n=3, max_tokens=4), 3),
+                              (RESPONSES, {"input": "Hi", "max_output_tokens": 4}, 1), (FIM, {}, 1), (EDIT, {}, 1),
+                              (RESPONSES, {}, 1), (TEXT, text(suffix="x" * 9000), 1)):
+        before = server.metrics()["requests_started_total"]
+        server.post(path, body)
+        server.wait_idle()
+        assert server.metrics()["requests_started_total"] - before == count, (path, body)
+    samples = server.metrics()
+    assert samples["requests_started_total"] == sum(
+        value for name, value in samples.items()
+        if name.startswith(("request_success_total", "requests_rejected_total")))
+    assert samples['requests_rejected_total{reason="bad_request"}'] == 3
+    assert samples['requests_rejected_total{reason="context_length"}'] == 1

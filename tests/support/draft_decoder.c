@@ -101,7 +101,12 @@ char um_decoder_apply(um_decoder *d, const char *text, size_t length)
     if (um_json_member(frame, "len"))
         d->len = number_of(frame, "len");
     mask_cells(d, d->len);
+    if (um_json_member(frame, "block")) {
+        d->block_begin = um_json_int_value(um_json_element(um_json_member(frame, "block"), 0));
+        d->block_end = um_json_int_value(um_json_element(um_json_member(frame, "block"), 1));
+    }
     if (kind != 'e') {
+        UM_CHECK(d->block_begin >= 0 && d->block_begin <= d->block_end && d->block_end <= d->len);
         UM_CHECK(number_of(frame, "settled") >= d->settled);
         d->settled = number_of(frame, "settled");
     }

@@ -1,7 +1,7 @@
 /*
  * A client's side of draft frames, written from the specification alone. Every frame is checked on
  * the way: sequence numbers without a gap, a full one first, known states, as many texts as states,
- * `settled` that never falls. Failed checks count for the running test.
+ * a block inside the draft, `settled` that never falls. Failed checks count for the running test.
  */
 #ifndef UM_TESTS_SUPPORT_DRAFT_DECODER_H
 #define UM_TESTS_SUPPORT_DRAFT_DECODER_H
@@ -14,6 +14,7 @@
 typedef struct um_decoder {
     bool begun;
     int64_t seq, step, settled, len;
+    int64_t block_begin, block_end;
     um_buf texts[UM_DECODER_CELLS];
     char states[UM_DECODER_CELLS];
     int64_t percents[UM_DECODER_CELLS];

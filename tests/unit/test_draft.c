@@ -220,11 +220,11 @@ static void an_end_token_in_front_of_text_cuts_the_draft(void)
     apply(draft, 2, (um_draft_change[]){{2, END, 1, 0}}, 1);
     expect_frame(draft, UM_DRAFT_PATCH,
                  "{\"frame\":\"patch\",\"seq\":1,\"step\":2,\"settled\":1,"
-                 "\"ops\":[[2,3,[\"\",\"\",\"\"],\"eee\"]],\"len\":5}");
+                 "\"ops\":[[2,3,[\"\",\"\",\"\"],\"eee\"]],\"len\":5,\"block\":[0,5]}");
     apply(draft, 3, (um_draft_change[]){{3, RIS, 1, 0}, {1, RIS, 1, 0}}, 2);
     expect_frame(draft, UM_DRAFT_PATCH,
                  "{\"frame\":\"patch\",\"seq\":2,\"step\":3,\"settled\":2,"
-                 "\"ops\":[[1,1,[\"ris\"],\"d\"]],\"len\":3}");
+                 "\"ops\":[[1,1,[\"ris\"],\"d\"]],\"len\":3,\"block\":[0,3]}");
     expect_end(draft, "{\"frame\":\"end\",\"seq\":3,\"step\":3,\"len\":2}");
     um_draft_destroy(draft);
     um_tokenizer_close(tokenizer);
