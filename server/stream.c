@@ -439,7 +439,8 @@ static void feed_draft(um_stream *stream, size_t index, const um_event *event, b
         const um_draft_step *step = &event->steps[i];
 
         um_draft_apply(c->draft, step, changes);
-        changes += step->changes;
+        if (step->changes > 0)
+            changes += step->changes; /* of an event without changes they are NULL */
         if (framed && step->block_ended && i + 1 < event->step_count &&
             frame_is_due(stream, c, true))
             write_frame(stream, index, false);
