@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "logs"
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FUZZ_SECONDS = 10
-STAGE_SECONDS = 1800  # guards against a hang
+STAGE_SECONDS = 5400  # guards against a hang, on a loaded machine too
 TAIL_LINES = 60
 # They build the CUDA plugin, or fail without nvcc; elsewhere the presets leave it out.
 CUDA_PRESETS = ("release", "asan")
