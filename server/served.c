@@ -326,7 +326,7 @@ um_status um_served_encode_more(const um_served *served, const char *text, size_
                                 const char *field, um_ids *ids, um_err *err)
 {
     return check_prompt(served,
-                        um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_CONTINUE,
+                        um_tokenizer_encode(served->tokenizer, text, length, UM_ENCODE_INSIDE,
                                             (size_t)served->limits.context_max, ids, err),
                         ids, field, err);
 }

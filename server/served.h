@@ -43,7 +43,8 @@ um_status um_served_encode_chat(const um_served *served, const um_message *messa
                                 um_chat_end end, const char *field, um_ids *ids, um_err *err);
 um_status um_served_encode_text(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);
-/* A text that others precede: nothing is put in front of it or behind it. Appends to `ids`, at most
+/* A text in the middle of another: nothing is put in front of it or behind it, and the bytes of its
+ * tokens are its own. Appends to `ids`, at most
  * context ids in all. */
 um_status um_served_encode_more(const um_served *served, const char *text, size_t length,
                                 const char *field, um_ids *ids, um_err *err);

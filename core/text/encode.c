@@ -54,7 +54,8 @@ static const umi_added_entry *longest_at(const umi_added *added, const char *tex
 typedef struct encoding {
     const um_tokenizer *tokenizer; /* borrowed */
     bool parse_special;
-    bool begun; /* something precedes the text at hand */
+    bool begun;  /* something precedes the text at hand */
+    bool inside; /* no mark comes in front of it */
     size_t ids_max;
     um_ids *ids;          /* borrowed */
     umi_matcher *matcher; /* owned */
@@ -257,7 +258,7 @@ static um_status put_marks(encoding *e, const char **text, size_t *length)
 {
     static const umi_mark blank = {.text = " ", .length = 1};
     const umi_metaspace *metaspace = &e->tokenizer->metaspace;
-    bool prepend = metaspace->prepend && !(metaspace->only_first && e->begun) &&
+    bool prepend = metaspace->prepend && !e->inside && !(metaspace->only_first && e->begun) &&
                    !has_mark(&blank, *text, *length) && !has_mark(&metaspace->mark, *text, *length);
 
     um_buf_clear(&e->marked);
@@ -304,7 +305,8 @@ static um_status encode_normalized(encoding *e, const char *text, size_t length)
 
 static um_status encode_raw(encoding *e, const char *text, size_t length)
 {
-    um_status status = umi_normalize(&e->tokenizer->normalizer, e->normal, &text, &length, e->err);
+    um_status status =
+        umi_normalize(&e->tokenizer->normalizer, e->inside, e->normal, &text, &length, e->err);
 
     return status == UM_OK
                ? split_added(e, &e->tokenizer->added_normalized, text, length, encode_normalized)
@@ -346,6 +348,7 @@ um_status um_tokenizer_encode(const um_tokenizer *tokenizer, const char *text, s
         return status;
     e.parse_special = flags & UM_ENCODE_PARSE_SPECIAL;
     e.begun = flags & UM_ENCODE_CONTINUE;
+    e.inside = flags & UM_ENCODE_INSIDE;
     e.matcher = umi_matcher_create();
     if (!e.matcher) {
         status = um_fail(err, UM_E_NOMEM, "tokenizer: no memory to split the text");

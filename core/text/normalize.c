@@ -191,14 +191,15 @@ static um_status run_step(const umi_normal_step *step, um_buf *out, const char *
     return UM_OK;
 }
 
-um_status umi_normalize(const umi_normalizer *normalizer, um_buf buffers[2], const char **text,
-                        size_t *length, um_err *err)
+um_status umi_normalize(const umi_normalizer *normalizer, bool inside, um_buf buffers[2],
+                        const char **text, size_t *length, um_err *err)
 {
     for (size_t i = 0; i < normalizer->count; i++) {
         um_buf *out = *text == buffers[0].data ? &buffers[1] : &buffers[0];
         um_status status;
 
-        if (step_is_idle(&normalizer->steps[i], *text, *length))
+        if (step_is_idle(&normalizer->steps[i], *text, *length) ||
+            (inside && normalizer->steps[i].kind == UMI_NORMAL_PREPEND))
             continue;
         status = run_step(&normalizer->steps[i], out, *text, *length, err);
         if (status != UM_OK)

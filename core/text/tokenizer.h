@@ -48,6 +48,9 @@ enum {
     UM_ENCODE_POST_PROCESS = 2,
     /* Other tokens precede: a mark that only the start of a text gets is left out. */
     UM_ENCODE_CONTINUE = 4,
+    /* The text stands in the middle of another: no mark is put in front of it, also where the file
+     * wants one in front of every text. The bytes of its tokens are its own. */
+    UM_ENCODE_INSIDE = 8,
 };
 
 /* Appends the ids of `text` (UTF-8, may hold NUL) to `ids`. Invalid UTF-8 is UM_E_VALUE. Stops with

@@ -100,9 +100,10 @@ typedef struct umi_normalizer {
 um_status umi_nfc_append(um_buf *out, const char *text, size_t length, um_err *err);
 void umi_replace_append(um_buf *out, const umi_mark *from, const umi_mark *to, const char *text,
                         size_t length);
-/* All steps. The result is `text` itself or lies in one of the buffers. */
-um_status umi_normalize(const umi_normalizer *normalizer, um_buf buffers[2], const char **text,
-                        size_t *length, um_err *err);
+/* All steps, or with `inside` those that put nothing in front. The result is `text` itself or lies in
+ * one of the buffers. */
+um_status umi_normalize(const umi_normalizer *normalizer, bool inside, um_buf buffers[2],
+                        const char **text, size_t *length, um_err *err);
 
 /* ---- pretokenize.c: one regex of the file ---- */
 

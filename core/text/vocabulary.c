@@ -202,7 +202,7 @@ static um_status keep_added(um_tokenizer *tokenizer, const char *text, size_t le
     /* The reference looks for these in the normalised text, so it normalises them too, and takes
      * what it found for their text. */
     if (normalized)
-        status = umi_normalize(&tokenizer->normalizer, buffers, &text, &length, err);
+        status = umi_normalize(&tokenizer->normalizer, false, buffers, &text, &length, err);
     if (status == UM_OK && text != plain)
         spell(tokenizer, &tokenizer->tokens[id], false, text, length);
     if (status == UM_OK && um_buf_failed(&tokenizer->pool))

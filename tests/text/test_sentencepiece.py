@@ -156,3 +156,22 @@ def test_every_option_has_the_same_ids(directory):
                 pair.check_decode(rows, skip_special=parse_special)
             except AssertionError as error:
                 raise AssertionError(f"{name}, parse_special {parse_special}: {error}") from error
+
+
+def test_a_text_inside_another_is_only_itself(directory):
+    """Whatever a file puts in front of texts: a part's ids behind those of what precedes it give the
+    whole back, without a blank between them."""
+    document = tc.llama2_json()
+    always = {"type": "Metaspace", "replacement": MARK, "prepend_scheme": "always", "split": False}
+    texts = ["hello", " hello", "  x", "\n", ".", "", MARK, "\u00e9\U0001f642", *text_samples.texts(21, 300)]
+    writers = {"prepend": lambda path: tc.write_tokenizer(path, document),
+               "metaspace": lambda path: tc.write_tokenizer(path, {**document, "normalizer": None,
+                                                                    "pre_tokenizer": always}),
+               "model": lambda path: tc.write_model(path, tc.llama2_model())}
+    for name, write in writers.items():
+        client = tc.Client(write(directory / f"inside-{name}"))
+        before, = client.encode(["start"])
+        inside = client.encode(texts, tc.INSIDE)
+        whole = client.decode([before + ids for ids in inside])
+        for text, back in zip(texts, whole, strict=True):
+            assert back == "start" + text.replace(MARK, " "), (name, text)  # a blank by another name

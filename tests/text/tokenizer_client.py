@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARSE_SPECIAL, POST_PROCESS = 1, 2
+PARSE_SPECIAL, POST_PROCESS, INSIDE = 1, 2, 8
 ANSWER, CLOSED, CONTINUE = range(3)  # um_chat_end
 SKIP_SPECIAL = 1
 
