@@ -354,7 +354,6 @@ enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url
     *out = exchange;
     if (!exchange)
         return MHD_NO;
-    umi_connection_begin(connection, method);
     if (umi_access_check(exchange, url, method)) {
         umi_connection_enter_body(connection, umi_access_announced(exchange));
         return MHD_YES;

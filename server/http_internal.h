@@ -47,8 +47,6 @@ typedef struct umi_connection {
     unsigned handles;     /* of the two above, not yet closed */
     int socket_bytes;     /* not acknowledged by the client's machine, at the last look */
     uint64_t progress_at; /* loop milliseconds when that number last changed */
-    char *pool;           /* the library's memory for the connection, while a request has it and
-                             nothing of it was given back yet; else NULL */
     struct umi_connection *prev, *next; /* http->connections */
 } umi_connection;
 
@@ -167,8 +165,6 @@ void umi_connection_close(umi_connection *connection);
 void umi_connection_enter(umi_connection *connection, umi_phase phase);
 /* The same for UMI_PHASE_BODY, whose time grows with the announced bytes. */
 void umi_connection_enter_body(umi_connection *connection, uint64_t bytes);
-/* A request begins; `method` is where the library keeps its first line. */
-void umi_connection_begin(umi_connection *connection, const char *method);
 /* Both directions, so that the library notices; the descriptor stays its own. */
 void umi_connection_shutdown(umi_connection *connection);
 

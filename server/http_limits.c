@@ -14,7 +14,6 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -131,41 +130,6 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-/* ---- memory of the library ------------------------------------------------------------------- */
-
-/* The library has UMI_CONNECTION_BYTES for each connection, and clears what it does not need of them,
- * which takes as many bytes of the machine for a stream that is silent as for a header of 64 KiB.
- * Pages of zeros are given back; they are zeros again when the library looks at them, which only
- * this thread does. */
-static void give_back_zeros(umi_connection *connection)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), begin = 0;
-    char *pool = connection->pool;
-
-    connection->pool = NULL;
-    for (size_t at = 0; pool && at <= UMI_CONNECTION_BYTES; at += page) {
-        bool zero = at < UMI_CONNECTION_BYTES && pool[at] == 0 &&
-                    memcmp(pool + at, pool + at + 1, page - 1) == 0;
-
-        if (zero)
-            continue;
-        if (at > begin)
-            madvise(pool + begin, at - begin, MADV_DONTNEED);
-        begin = at + page;
-    }
-}
-
-/* The first line of a connection's request is the first thing in the library's memory. Where it is
- * not, that memory is not a mapping of its own, and is left alone. */
-void umi_connection_begin(umi_connection *connection, const char *method)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-    connection->pool = (uintptr_t)method % page == 0 && UMI_CONNECTION_BYTES % page == 0
-                           ? (char *)(uintptr_t)method
-                           : NULL;
-}
-
 /* ---- phases -------------------------------------------------------------------------------- */
 
 void umi_connection_enter(umi_connection *connection, umi_phase phase)
@@ -188,7 +152,6 @@ void umi_connection_enter(umi_connection *connection, umi_phase phase)
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         break;
     case UMI_PHASE_IDLE:
-        give_back_zeros(connection);
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         if (options->ping_interval_ms > 0)
             start_timer(connection, options->ping_interval_ms);

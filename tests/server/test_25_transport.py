@@ -81,6 +81,22 @@ def test_huge_headers_leave_the_server_alive(shared):
     assert shared.get("/health").status == 200
 
 
+@pytest.mark.parametrize("lines", [1, 2048, 14 * 2048])
+def test_empty_lines_in_front_of_a_request_are_harmless(stepwise, lines):
+    """libmicrohttpd skips them in its memory for the connection, so that a request does not begin where
+    that memory does (2,048 lines are a page). Whoever takes it for the beginning reads behind the end,
+    where only sometimes nothing is mapped: hence several connections."""
+    body = text()
+    payload = json.dumps({**body, "stream": True}).encode()
+    expected = stepwise.post(TEXT, body).content
+    for _ in range(6):
+        with socket.create_connection(("127.0.0.1", stepwise.port), timeout=TIMEOUT) as client:
+            client.sendall(b"\r\n" * lines +
+                           request("POST", TEXT, payload, {"Content-Type": "application/json"}))
+            answer = Reader(client).response()
+        assert answer.status == 200 and joined(events(answer.body)) == expected
+
+
 @pytest.mark.case(91)
 @pytest.mark.parametrize("path, body", [(CHAT, chat()), (TEXT, text())])
 def test_an_old_client_reads_its_stream_to_the_close(shared, path, body):
