@@ -1,6 +1,9 @@
 /* Generation parameters: ranges, conflicts and defaults. No state; any thread. */
 #include "core/engine/params.h"
 
+#include <float.h>
+#include <math.h>
+
 /* What a preset sets where the model's settings say nothing of it. */
 typedef struct preset_row {
     const char *algorithm;   /* NULL: the model's */
@@ -490,13 +493,14 @@ static void resolve_filters(const um_params_given *given, const um_params_limits
 
     if (given->has_top_p)
         top_p = given->top_p;
-    if (top_p == 0.0) {
+    if ((float)top_p == 0.0f) { /* also a number that is too small for float32 */
         top_p = 1.0;
         top_k = 1;
     }
     params->top_p = (float)top_p;
     params->top_k = at_most(top_k, INT32_MAX);
-    params->min_p = given->has_min_p ? (float)given->min_p : 0.0f;
+    if (given->has_min_p && given->min_p > 0)
+        params->min_p = fmaxf((float)given->min_p, FLT_MIN);
     params->filtered = limits->family->filtered_confidence ||
                        params->count == UM_COUNT_INDEPENDENT ||
                        (params->count == UM_COUNT_COMPETING && params->temperature > 0.0f);
@@ -524,7 +528,7 @@ static void resolve_order(const um_params_given *given, const um_params_limits *
         params->order_temperature = 0.0f;
     params->eps = given->has_eps ? (float)given->eps : limits->defaults.eps;
     params->threshold = resolve_threshold(given, limits);
-    params->factor = (float)(given->has_factor ? given->factor : UM_FACTOR_DEFAULT);
+    params->factor = (float)fmin(given->has_factor ? given->factor : UM_FACTOR_DEFAULT, FLT_MAX);
 }
 
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,

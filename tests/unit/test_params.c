@@ -348,6 +348,20 @@ static void what_is_said_of_the_text_is_handed_on(void)
     UM_CHECK_INT(resolve(&(um_params_given){0}, 1).logprobs, 0);
 }
 
+/* The ops take float32 and assert their ranges (umi_check_score, umi_check_select): a request must not
+ * reach them with a number that leaves its range when it is rounded. */
+static void what_float32_cannot_hold_stays_in_range(void)
+{
+    um_params params = resolve(GIVEN(top_p, 1e-50), 1);
+
+    UM_CHECK_NEAR(params.top_p, 1, 0);
+    UM_CHECK_INT(params.top_k, 1);
+    UM_CHECK_NEAR(resolve(GIVEN(min_p, 1e-40), 1).min_p, 0x1p-126, 0);
+    UM_CHECK_NEAR(resolve(GIVEN(min_p, 1e-300), 1).min_p, 0x1p-126, 0);
+    UM_CHECK_NEAR(resolve(GIVEN(min_p, 0), 1).min_p, 0, 0);
+    UM_CHECK_NEAR(resolve(GIVEN(factor, 1e300), 1).factor, 0x1.fffffep127, 0);
+}
+
 /* ---- presets --------------------------------------------------------------------------------- */
 
 static void check_preset(const um_params *params, const char *policy, int32_t block, int32_t steps,
@@ -670,6 +684,7 @@ static const um_test tests[] = {
     UM_TEST(a_template_is_one_block_of_its_own_length),
     UM_TEST(where_a_model_knows_no_blocks_a_gap_grows_by_32),
     UM_TEST(what_is_said_of_the_text_is_handed_on),
+    UM_TEST(what_float32_cannot_hold_stays_in_range),
     UM_TEST(presets_are_the_rows_of_the_api),
     UM_TEST(a_models_settings_override_presets),
     UM_TEST(single_keys_override_presets),
