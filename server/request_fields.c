@@ -25,6 +25,8 @@
     .has = offsetof(um_api_request, given.has_##member)
 #define RANGE(low, high) .min = (low), .max = (high)
 #define AT_LEAST(low) .min = (low), .max = UM_FIELD_NO_MAX
+/* A count of different ids: a model may have fewer than the field allows. */
+#define EACH_AN_ID .max_rule = offsetof(um_api_rules, vocab)
 #define ABOVE_ZERO .max = UM_FIELD_NO_MAX, .above_min = true
 
 /* ---- objects -------------------------------------------------------------------------------- */
@@ -184,11 +186,11 @@ static const umi_field top_fields[] = {
     {FIELD("logprobs", CHAT, SUPPORTED, BOOL, "Log-probability of each token of the answer."),
      INTO(given.wants_logprobs)},
     {FIELD("logprobs", LINES, SUPPORTED, INT, "The same, with so many alternatives."),
-     RANGE(0, UM_TEXT_LOGPROBS_MAX), .read = umi_read_logprobs},
+     RANGE(0, UM_TEXT_LOGPROBS_MAX), EACH_AN_ID, .read = umi_read_logprobs},
     {FIELD("top_logprobs", CHAT, SUPPORTED, INT, "Alternatives of each token; needs logprobs."),
-     RANGE(0, UM_LOGPROBS_MAX), INTO(given.top_logprobs)},
+     RANGE(0, UM_LOGPROBS_MAX), EACH_AN_ID, INTO(given.top_logprobs)},
     {FIELD("top_logprobs", RESPONSES, SUPPORTED, INT, "Alternatives of each token."),
-     RANGE(0, UM_LOGPROBS_MAX), .read = umi_read_logprobs},
+     RANGE(0, UM_LOGPROBS_MAX), EACH_AN_ID, .read = umi_read_logprobs},
     {FIELD("echo", LINES, SUPPORTED, BOOL, "Prompt first; not with suffix or logprobs."),
      INTO(echo_prompt)},
     {FIELD("best_of", LINES, SUPPORTED, INT, "Must equal n."), AT_LEAST(1),

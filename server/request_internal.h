@@ -108,7 +108,7 @@ um_status umi_find_unknown(const umi_table *table, umi_reading *reading, const u
 /* NULL where the endpoint has no such row. */
 const umi_field *umi_find_field(const umi_table *table, const char *name, um_endpoint endpoint);
 
-/* The row's maximum, or the lower one of the rules. */
+/* The row's maximum, or the lower one of the rules; 0 there: not known. */
 double umi_max_of(const umi_field *field, const um_api_rules *rules);
 
 /* A field's name made on the spot: umi_labelled("%s[%zu]", parent, index).text */

@@ -70,9 +70,9 @@ static um_status check_type(const umi_field *f, const json_t *value, const char 
 
 double umi_max_of(const umi_field *f, const um_api_rules *rules)
 {
-    double lower = f->max_rule ? *(const int32_t *)((const char *)rules + f->max_rule) : f->max;
+    int32_t lower = f->max_rule ? *(const int32_t *)((const char *)rules + f->max_rule) : 0;
 
-    return lower < f->max ? lower : f->max;
+    return lower > 0 && lower < f->max ? lower : f->max;
 }
 
 static um_status check_range(const umi_field *f, const um_api_rules *rules, const json_t *value,

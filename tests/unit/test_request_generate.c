@@ -121,6 +121,40 @@ static void logprobs_mean_a_switch_in_chat_and_a_count_in_completions(void)
     um_test_refusals(UM_ENDPOINT_COMPLETIONS, lines, UM_COUNT_OF(lines));
 }
 
+/* A row has as many different entries as there are ids; the op asserts it (umi_check_score). */
+static void alternatives_are_bounded_by_the_ids_of_the_model(void)
+{
+    static const struct {
+        um_endpoint endpoint;
+        const char *field, *fits, *exceeds;
+    } cases[] = {
+        {UM_ENDPOINT_CHAT, "top_logprobs", UM_TEST_CHAT("\"logprobs\":true,\"top_logprobs\":3"),
+         UM_TEST_CHAT("\"logprobs\":true,\"top_logprobs\":4")},
+        {UM_ENDPOINT_COMPLETIONS, "logprobs", UM_TEST_TEXT("\"logprobs\":3"),
+         UM_TEST_TEXT("\"logprobs\":4")},
+        {UM_ENDPOINT_RESPONSES, "top_logprobs", "{\"input\":\"x\",\"top_logprobs\":3}",
+         "{\"input\":\"x\",\"top_logprobs\":4}"},
+    };
+    um_api_rules rules = um_test_rules();
+
+    rules.vocab = 3;
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
+        um_api_request r;
+        um_err err = {0};
+
+        UM_CHECK_OK(um_api_request_parse(cases[i].endpoint, cases[i].fits, strlen(cases[i].fits),
+                                         &rules, &r, &err),
+                    err);
+        UM_CHECK_INT(r.given.top_logprobs, 3);
+        um_api_request_deinit(&r);
+        UM_CHECK_STATUS(um_api_request_parse(cases[i].endpoint, cases[i].exceeds,
+                                             strlen(cases[i].exceeds), &rules, &r, &err),
+                        UM_E_INT_ABOVE_MAX);
+        UM_CHECK_STR(err.field, cases[i].field);
+        UM_CHECK(strstr(err.message, "is 4; the maximum is 3"));
+    }
+}
+
 static void a_bias_is_of_a_token_by_its_number(void)
 {
     static const um_test_refusal cases[] = {
@@ -464,6 +498,7 @@ static const um_test tests[] = {
     UM_TEST(every_sampling_field_arrives),
     UM_TEST(sampling_fields_have_their_bounds),
     UM_TEST(logprobs_mean_a_switch_in_chat_and_a_count_in_completions),
+    UM_TEST(alternatives_are_bounded_by_the_ids_of_the_model),
     UM_TEST(a_bias_is_of_a_token_by_its_number),
     UM_TEST(a_mask_that_is_text_stands_in_prompts_only),
     UM_TEST(a_preset_has_three_sources),
