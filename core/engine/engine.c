@@ -251,9 +251,17 @@ static void check_submission(const um_engine *engine, const um_submission *submi
 um_status um_engine_submit_many(um_engine *engine, const um_submission *submissions, size_t count,
                                 uint64_t *ids, um_err *err)
 {
-    um_request **requests = um_mem_calloc(count, sizeof(*requests));
-    um_status status = requests ? UM_OK : UM_E_NOMEM;
+    um_request **requests;
+    um_status status;
 
+    /* looked at first, so that a refusal costs no request's memory and time */
+    pthread_mutex_lock(&engine->lock);
+    status = check_admission(engine, count, err);
+    pthread_mutex_unlock(&engine->lock);
+    if (status != UM_OK)
+        return status;
+    requests = um_mem_calloc(count, sizeof(*requests));
+    status = requests ? UM_OK : UM_E_NOMEM;
     for (size_t i = 0; i < count && status == UM_OK; i++) {
         check_submission(engine, &submissions[i]);
         status = um_request_create(&submissions[i], &engine->request_facts, &requests[i], NULL);

@@ -208,7 +208,10 @@ static void places_are_bounded_and_freed(void)
     UM_CHECK_STR(err.message, "1 requests are running or waiting; at most 2 may run and 1 wait");
     UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 2, ids, NULL), UM_OK);
     UM_CHECK(ids[0] == id + 1 && ids[1] == id + 2);
+    um_mem_fail_after(1);
     UM_CHECK_STATUS(submit(&f, 1, &id), UM_E_QUEUE_FULL);
+    UM_CHECK(um_mem_fail_pending()); /* a refusal takes no memory */
+    um_mem_fail_after(0);
     um_engine_turn(f.engine); /* two of three end */
     UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 3, ids, NULL), UM_E_QUEUE_FULL);
     UM_CHECK_STATUS(um_engine_submit_many(f.engine, three, 2, ids, NULL), UM_OK);
