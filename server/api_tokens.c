@@ -76,6 +76,23 @@ static um_status tokenize(um_api_job *job, um_err *err)
     return status;
 }
 
+/* A body of a few MiB can name a long token a million times. */
+static um_status check_text_size(const um_tokenizer *tokenizer, const um_api_prompt *prompt,
+                                 um_err *err)
+{
+    size_t bytes = 0, length;
+
+    for (size_t i = 0; i < prompt->id_count; i++) {
+        um_tokenizer_bytes(tokenizer, prompt->ids[i], &length);
+        bytes += length;
+    }
+    if (bytes > UM_DETOKENIZE_BYTES_MAX)
+        return um_fail_field(err, UM_E_ARRAY_ABOVE_MAX, "tokens",
+                             "`tokens` make a text of %zu bytes; the maximum is %zu", bytes,
+                             UM_DETOKENIZE_BYTES_MAX);
+    return UM_OK;
+}
+
 /* Special tokens are shown, but for those that tokenize puts in front of every text: so that what it
  * gave comes back as the text that it got. */
 static um_status detokenize(um_api_job *job, um_err *err)
@@ -84,9 +101,11 @@ static um_status detokenize(um_api_job *job, um_err *err)
     const um_api_prompt *prompt = &job->request.prompts[0];
     um_ids front = {0};
     um_buf text = {0};
-    um_status status = um_served_tokenize_text(served, "", 0, true, &front, err);
+    um_status status = check_text_size(served->tokenizer, prompt, err);
     size_t skip = 0;
 
+    if (status == UM_OK)
+        status = um_served_tokenize_text(served, "", 0, true, &front, err);
     while (status == UM_OK && skip < front.count && skip < prompt->id_count &&
            prompt->ids[skip] == front.data[skip])
         skip++;

@@ -10,6 +10,8 @@
 
 #include "server/http.h"
 
+#define UM_DETOKENIZE_BYTES_MAX ((size_t)16 << 20) /* of text */
+
 void um_api_tokenize(void *app, um_exchange *exchange);
 void um_api_detokenize(void *app, um_exchange *exchange);
 

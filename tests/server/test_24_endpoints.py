@@ -35,6 +35,17 @@ def test_pieces_are_told_on_request(shared):
     assert len(answer["token_strs"]) == answer["count"] and "".join(answer["token_strs"]) == "The sun"
 
 
+def test_a_text_from_tokens_is_bounded(shared):
+    """A few bytes of the body name a long token: 16 MiB of text are enough."""
+    written = shared.post("/tokenize", {"messages": CONVERSATION, "return_token_strs": True}).json
+    token, piece = max(zip(written["tokens"], written["token_strs"]), key=lambda pair: len(pair[1]))
+    fits = (16 << 20) // len(piece)
+    assert len(shared.post("/detokenize", {"tokens": [token] * fits}).json["prompt"]) == fits * len(piece)
+    refused = shared.post("/detokenize", {"tokens": [token] * (fits + 1)})
+    refused.error(400, "array_above_max_length", "tokens")
+    assert str(16 << 20) in refused.json["error"]["message"]
+
+
 @pytest.mark.case(41)
 def test_a_turn_can_stay_open(shared):
     going_on = [*CONVERSATION, {"role": "assistant", "content": "It"}]
