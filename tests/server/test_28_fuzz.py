@@ -10,10 +10,10 @@ import socket
 
 import pytest
 
-from child import TIMEOUT
+from child import SANITIZED, TIMEOUT
 from http_echo import Reader
 
-REQUESTS = int(os.environ.get("UM_FUZZ_REQUESTS", "300"))
+REQUESTS = int(os.environ.get("UM_FUZZ_REQUESTS", "100" if SANITIZED else "300"))
 SEED = int(os.environ.get("UM_FUZZ_SEED", "1"))
 GENERATING = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/fim/completions",
               "/v1/edit/completions"]

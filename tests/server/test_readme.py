@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from child import BUILD, ROOT, TIMEOUT
+from draft import watch
 from unmask_server import events, joined
 
 README = (ROOT / "README.md").read_text()
@@ -51,17 +52,24 @@ def run(command, **options):
 
 
 def test_curl(served):
-    plain, streamed = blocks("sh")
+    plain, streamed, drafted, gap, edit = [block for block in blocks("sh") if block.startswith("curl -s")]
     answer = json.loads(run(["bash", "-c", plain]))
     assert answer["choices"][0]["message"]["content"] == CAPITAL
     chunks = events(run(["bash", "-c", streamed]).encode())
     assert joined(chunks) == CAPITAL
+    chunks = events(run(["bash", "-c", drafted]).encode())
+    [draft] = watch(chunks, {"guess": True})
+    assert draft.text() == joined(chunks) == CAPITAL
+    assert json.loads(run(["bash", "-c", gap]))["choices"][0]["text"] == " shiny key"
+    answer = json.loads(run(["bash", "-c", edit]))
+    assert answer["object"] == "edit.completion" and answer["choices"][0]["message"]["content"]
 
 
 def test_python(served):
-    (source,) = blocks("python")
-    lines = run([sys.executable, "-c", source]).strip().splitlines()
+    chat, responses = blocks("python")
+    lines = run([sys.executable, "-c", chat]).strip().splitlines()
     assert lines == [CAPITAL, CAPITAL]
+    assert run([sys.executable, "-c", responses]) == CAPITAL + "\n"
 
 
 def test_node(served, tmp_path):
