@@ -167,7 +167,7 @@ def measure_idle(model, streams=10000):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ask = request(max_tokens=16)
-    with serving(model, "--test-step", "stall", "--max-connections", str(streams + 16), "--max-queue",
+    with serving(model, "--test-step", "slow:600000", "--max-connections", str(streams + 16), "--max-queue",
                  str(streams), "--sse-ping-interval", "0") as (pid, port):
         before, open_streams = base.resident_mib(pid), []
         for _ in range(streams):

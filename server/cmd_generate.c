@@ -175,9 +175,9 @@ static void wake(void *context)
 
 static um_status show(screen *s, const um_event *event, double seconds, um_err *err)
 {
-    if (event->done && event->error.status != UM_OK) {
-        *err = event->error;
-        return err->status;
+    if (event->done && event->status != UM_OK) {
+        *err = um_event_error(event);
+        return event->status;
     }
     um_buf_clear(&s->frame);
     um_buf_append(s->live ? &s->text : &s->frame, um_buf_view(&event->text), event->text.length);

@@ -116,10 +116,10 @@ static um_status take_event(run *r, const um_event *event, um_err *err)
     flight *from = find_flight(r->eval, event->id);
 
     UM_ASSERT(from);
-    if (event->error.status != UM_OK) {
+    if (event->status != UM_OK) {
         if (err)
-            *err = event->error;
-        return event->error.status;
+            *err = um_event_error(event);
+        return event->status;
     }
     um_buf_append(&from->text, um_buf_view(&event->text), event->text.length);
     if (um_buf_failed(&from->text))

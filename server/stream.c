@@ -698,8 +698,10 @@ void um_stream_event(um_stream *stream, size_t index, um_event *event)
     }
     if (!stream->exchange)
         return;
-    if (event->done && event->error.status != UM_OK) {
-        fail(stream, &event->error);
+    if (event->done && event->status != UM_OK) {
+        const um_err error = um_event_error(event);
+
+        fail(stream, &error);
         return;
     }
     if (!take_news(stream, c, event)) {

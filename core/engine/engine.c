@@ -302,9 +302,48 @@ void um_engine_cancel(um_engine *engine, uint64_t id)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* Says why a request failed. Here and not where it did: a turn of the engine allocates nothing, and
+ * an error in each outbox would be most of what a waiting request takes. */
+static void explain(um_engine *engine, const um_event *event, um_err *err)
+{
+    switch (event->status) {
+    case UM_E_ENGINE:
+        pthread_mutex_lock(&engine->lock);
+        um_fail(err, UM_E_ENGINE, "the engine has failed: %s", engine->failure.message);
+        pthread_mutex_unlock(&engine->lock);
+        break;
+    case UM_E_CANCELLED:
+        um_fail(err, UM_E_CANCELLED, "the request was cancelled");
+        break;
+    case UM_E_TIMEOUT:
+        if (event->deadline_ms > 0)
+            um_fail_field(err, UM_E_TIMEOUT, "diffusion.deadline_ms",
+                          "the request was still waiting when its deadline, %d ms, passed",
+                          event->deadline_ms);
+        else
+            um_fail(err, UM_E_TIMEOUT, "the request was not complete after %d ms, the limit",
+                    engine->options.request_timeout_ms);
+        break;
+    case UM_E_QUEUE_TIMEOUT:
+        um_fail(err, UM_E_QUEUE_TIMEOUT, "the request waited %d ms in the queue, the limit",
+                engine->options.queue_timeout_ms);
+        break;
+    default:
+        um_fail(err, event->status, "the request was ended: %s", um_status_text(event->status));
+        break;
+    }
+}
+
 um_status um_engine_next(um_engine *engine, um_event *event)
 {
-    return um_ready_take(&engine->ready, event);
+    um_status status = um_ready_take(&engine->ready, event);
+
+    if (status != UM_OK || event->status == UM_OK)
+        return status;
+    event->error = um_mem_zalloc(sizeof(*event->error));
+    if (event->error)
+        explain(engine, event, event->error);
+    return UM_OK;
 }
 
 void um_engine_drain(um_engine *engine)
@@ -433,18 +472,19 @@ static um_post make_post(um_request *request, const um_buf *text, const um_journ
     return post;
 }
 
-/* The request's end: `error` NULL is success. Frees it. It leaves the table first, so that whoever
+/* The request's end: `status` UM_OK is success. Frees it. It leaves the table first, so that whoever
  * sees its done event finds its place free. */
 static void end_request(um_engine *engine, um_request *request, const um_buf *text,
-                        const um_journal *journal, const um_err *error)
+                        const um_journal *journal, um_status status, int32_t deadline_ms)
 {
     um_post post = make_post(request, text, journal);
     um_outbox *outbox = request->outbox;
 
-    UM_ASSERT(error || request->emit.finish != UM_FINISH_NONE);
-    post.error = error;
+    UM_ASSERT(status != UM_OK || request->emit.finish != UM_FINISH_NONE);
+    post.status = status;
+    post.deadline_ms = deadline_ms;
     request->outbox = NULL;
-    leave(engine, request, error ? error->status : UM_OK);
+    leave(engine, request, status);
     um_ready_finish(&engine->ready, outbox, &post);
     um_request_destroy(request);
 }
@@ -454,39 +494,15 @@ static bool waited_in_vain(const um_engine *engine, const um_request *request)
 {
     int32_t limit = engine->options.request_timeout_ms, own = request->params.deadline_ms;
 
-    return !request->admitted && own > 0 && (limit == 0 || own < limit);
+    return request->verdict == UM_E_TIMEOUT && !request->admitted && own > 0 &&
+           (limit == 0 || own < limit);
 }
 
 static void end_early(um_engine *engine, um_request *request)
 {
-    um_err error = {0};
+    int32_t deadline_ms = waited_in_vain(engine, request) ? request->params.deadline_ms : 0;
 
-    switch (request->verdict) {
-    case UM_E_ENGINE:
-        um_fail(&error, UM_E_ENGINE, "the engine has failed: %s", engine->failure.message);
-        break;
-    case UM_E_CANCELLED:
-        um_fail(&error, UM_E_CANCELLED, "the request was cancelled");
-        break;
-    case UM_E_TIMEOUT:
-        if (waited_in_vain(engine, request))
-            um_fail_field(&error, UM_E_TIMEOUT, "diffusion.deadline_ms",
-                          "the request was still waiting when its deadline, %d ms, passed",
-                          request->params.deadline_ms);
-        else
-            um_fail(&error, UM_E_TIMEOUT, "the request was not complete after %d ms, the limit",
-                    engine->options.request_timeout_ms);
-        break;
-    case UM_E_QUEUE_TIMEOUT:
-        um_fail(&error, UM_E_QUEUE_TIMEOUT, "the request waited %d ms in the queue, the limit",
-                engine->options.queue_timeout_ms);
-        break;
-    default:
-        um_fail(&error, request->verdict, "the request was ended: %s",
-                um_status_text(request->verdict));
-        break;
-    }
-    end_request(engine, request, NULL, NULL, &error);
+    end_request(engine, request, NULL, NULL, request->verdict, deadline_ms);
 }
 
 /* ---- a turn ---------------------------------------------------------------------------------- */
@@ -659,7 +675,7 @@ static bool advance(um_engine *engine, int32_t index, uint64_t began, uint64_t n
                    engine->text.length > 0, now);
     pthread_mutex_unlock(&engine->lock);
     if (um_request_finished(request)) {
-        end_request(engine, request, &engine->text, journal, NULL);
+        end_request(engine, request, &engine->text, journal, UM_OK, 0);
         return true;
     }
     /* the first step is news too, and so is every one where the canvas is wanted */

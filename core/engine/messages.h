@@ -72,9 +72,12 @@ typedef struct um_event {
     um_buf text;      /* text released since the last event, owned by the event; may be empty */
     bool started;     /* the request has taken part in a step */
     bool done;        /* the last event of this id */
-    um_finish finish; /* when done and error.status is UM_OK */
-    um_err error;     /* status != UM_OK: the request failed (done) */
-    um_usage usage;   /* so far */
+    um_finish finish; /* when done and status is UM_OK */
+    um_status status; /* not UM_OK: the request failed (done) */
+    int32_t
+        deadline_ms; /* UM_E_TIMEOUT: its own deadline passed in the queue; 0: it was the limit */
+    um_err *error;   /* why it failed, owned by the event; NULL where memory was out, too */
+    um_usage usage;  /* so far */
     /* want_tokens: generated positions (masked ones hold MASK) and confidences, owned by the
      * event; else NULL */
     int32_t *tokens;    /* [token_count] */
@@ -95,5 +98,7 @@ typedef struct um_event {
 } um_event;
 
 void um_event_deinit(um_event *event);
+/* Why a request failed, also where there was no memory to say. */
+um_err um_event_error(const um_event *event);
 
 #endif

@@ -14,7 +14,18 @@ void um_event_deinit(um_event *event)
     um_mem_free(event->steps);
     um_mem_free(event->changes);
     um_mem_free(event->guesses);
+    um_mem_free(event->error);
     *event = (um_event){0};
+}
+
+um_err um_event_error(const um_event *event)
+{
+    um_err err = {0};
+
+    if (event->error)
+        return *event->error;
+    um_fail(&err, event->status, "%s", um_status_text(event->status));
+    return err;
 }
 
 /* Room for `count` items; NULL for none. Clears *complete where memory is out. */
@@ -184,8 +195,8 @@ static void post_news(um_ready *ready, um_outbox *outbox, const um_post *post, b
     if (done) {
         outbox->news.done = true;
         outbox->news.finish = post->finish;
-        if (post->error)
-            outbox->news.error = *post->error;
+        outbox->news.status = post->status;
+        outbox->news.deadline_ms = post->deadline_ms;
     }
     wake = announce(ready, outbox);
     pthread_mutex_unlock(&ready->lock);

@@ -67,7 +67,8 @@ typedef struct um_post {
     const um_draft_change *guesses; /* in place of those before */
     int32_t guess_count;
     um_finish finish;    /* um_ready_finish only */
-    const um_err *error; /* um_ready_finish only; NULL: success */
+    um_status status;    /* um_ready_finish only, as is: */
+    int32_t deadline_ms; /* as in um_event */
 } um_post;
 
 /* Before the first post: the draft that the canvas begins with. No news by itself. */

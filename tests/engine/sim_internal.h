@@ -38,6 +38,7 @@ typedef struct sim_request {
     um_status ending; /* ... like this */
     int done_events;  /* what the reader saw */
     um_event last;    /* the done event, without buffers */
+    bool told_why;    /* it had a message */
     um_buf text;      /* all pieces */
     int32_t waited;   /* steps since its last turn */
     int32_t wait_bound;

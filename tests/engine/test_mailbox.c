@@ -243,8 +243,8 @@ static void read_all(engine_test *test, int64_t requests, int64_t *cancelled)
             if (event.done) {
                 left--;
                 tokens += event.usage.completion_tokens;
-                *cancelled += event.error.status == UM_E_CANCELLED;
-                UM_CHECK(event.error.status == UM_OK || event.error.status == UM_E_CANCELLED);
+                *cancelled += event.status == UM_E_CANCELLED;
+                UM_CHECK(event.status == UM_OK || event.status == UM_E_CANCELLED);
             }
             um_event_deinit(&event);
         }

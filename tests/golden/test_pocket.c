@@ -152,7 +152,7 @@ static void check_tokens(const um_served *served, const pocket_case *c, const um
     int32_t end = 0;
     bool at_end = false;
 
-    UM_CHECK_STATUS(event->error.status, UM_OK);
+    UM_CHECK_STATUS(event->status, UM_OK);
     while (end < event->token_count && !at_end) {
         for (int32_t i = 0; i < served->engine.end_token_count; i++)
             at_end |= event->tokens[end] == served->engine.end_tokens[i];

@@ -135,10 +135,10 @@ void um_rig_send(um_rig *rig, size_t choice, um_event event, const char *text)
 
 void um_rig_fail(um_rig *rig, size_t choice, um_status status)
 {
-    um_event event = {.done = true};
+    um_err error;
 
-    um_fail(&event.error, status, "it did not work");
-    um_rig_send(rig, choice, event, "");
+    um_fail(&error, status, "it did not work");
+    um_rig_send(rig, choice, (um_event){.done = true, .status = status, .error = &error}, "");
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

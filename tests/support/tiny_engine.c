@@ -223,7 +223,7 @@ static void keep_event(um_tiny_engine *tiny, const um_event *event)
 
     strncat(result->text, um_buf_view(&event->text),
             sizeof(result->text) - strlen(result->text) - 1);
-    result->status = event->error.status;
+    result->status = event->status;
     result->finish = event->finish;
     result->usage = event->usage;
     memcpy(result->tokens, event->tokens, (size_t)event->token_count * sizeof(*event->tokens));

@@ -117,7 +117,7 @@ static void text_comes_as_it_settles_and_the_end_with_usage(void)
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
     event = take(&f);
     UM_CHECK_STR(um_buf_view(&event.text), "a");
-    UM_CHECK(event.done && event.finish == UM_FINISH_LENGTH && event.error.status == UM_OK);
+    UM_CHECK(event.done && event.finish == UM_FINISH_LENGTH && event.status == UM_OK);
     UM_CHECK_INT(event.usage.prompt_tokens, 1);
     UM_CHECK_INT(event.usage.completion_tokens, 2);
     UM_CHECK_INT(event.usage.steps, 2);
@@ -232,7 +232,7 @@ static void a_cancelled_request_ends_at_the_next_turn(void)
     um_engine_cancel(f.engine, id);
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
     event = take(&f);
-    UM_CHECK(event.done && event.error.status == UM_E_CANCELLED);
+    UM_CHECK(event.done && event.status == UM_E_CANCELLED);
     UM_CHECK_STR(um_buf_view(&event.text), "a"); /* what was released before */
     um_event_deinit(&event);
     close_fixture(&f);
@@ -250,7 +250,7 @@ static void draining_refuses_new_work_and_finishes_the_old(void)
     UM_CHECK_STATUS(submit(&f, 1, &id), UM_E_DRAINING);
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
     event = take(&f);
-    UM_CHECK(event.done && event.error.status == UM_OK);
+    UM_CHECK(event.done && event.status == UM_OK);
     um_event_deinit(&event);
     close_fixture(&f);
 }
@@ -268,8 +268,8 @@ static void a_lost_device_ends_everything_and_refuses_more(void)
     UM_CHECK(!um_engine_stalled(f.engine, 1e9));
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_E_ENGINE);
     event = take(&f);
-    UM_CHECK(event.done && event.error.status == UM_E_ENGINE);
-    UM_CHECK(strstr(event.error.message, "no device") != NULL);
+    UM_CHECK(event.done && event.status == UM_E_ENGINE);
+    UM_CHECK(strstr(event.error->message, "no device") != NULL);
     um_event_deinit(&event);
     UM_CHECK(um_engine_stalled(f.engine, 1e9));
     UM_CHECK_STATUS(um_engine_submit(
@@ -526,7 +526,7 @@ static void a_deadline_makes_the_next_step_the_last(void)
         UM_CHECK_STATUS(um_engine_turn(f.engine), UM_OK);
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_EMPTY);
     event = take(&f);
-    UM_CHECK(event.done && event.error.status == UM_OK && event.finish == UM_FINISH_LENGTH);
+    UM_CHECK(event.done && event.status == UM_OK && event.finish == UM_FINISH_LENGTH);
     UM_CHECK(event.usage.ended_by_deadline);
     UM_CHECK_INT(event.usage.steps, 5);
     UM_CHECK_STR(um_buf_view(&event.text), "aaaaaaaaaaaaaaaaaaaa");
@@ -578,9 +578,9 @@ static void a_deadline_that_passes_in_the_queue_is_a_timeout(void)
         if (event.id != ids[2])
             um_event_deinit(&event);
     } while (event.id != ids[2]);
-    UM_CHECK_STATUS(event.error.status, UM_E_TIMEOUT);
-    UM_CHECK_STR(event.error.field, "diffusion.deadline_ms");
-    UM_CHECK(strstr(event.error.message, "1500 ms") != NULL);
+    UM_CHECK_STATUS(event.status, UM_E_TIMEOUT);
+    UM_CHECK_STR(event.error->field, "diffusion.deadline_ms");
+    UM_CHECK(strstr(event.error->message, "1500 ms") != NULL);
     um_event_deinit(&event);
     close_fixture(&f);
 }

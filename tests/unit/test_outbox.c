@@ -205,6 +205,24 @@ static void rows_of_logprobs_are_told_once_and_in_order(void)
     um_ready_deinit(&f.ready);
 }
 
+static void failures_are_told_by_status(void)
+{
+    um_event event;
+    um_err told;
+    fixture f;
+
+    open_fixture(&f);
+    um_ready_finish(&f.ready, f.outbox,
+                    &(um_post){.id = 1, .status = UM_E_TIMEOUT, .deadline_ms = 7});
+    UM_CHECK_STATUS(um_ready_take(&f.ready, &event), UM_OK);
+    UM_CHECK(event.done && event.status == UM_E_TIMEOUT && event.deadline_ms == 7);
+    told = um_event_error(&event); /* as where there was no memory for more */
+    UM_CHECK_STATUS(told.status, UM_E_TIMEOUT);
+    UM_CHECK_STR(told.message, um_status_text(UM_E_TIMEOUT));
+    um_event_deinit(&event);
+    um_ready_deinit(&f.ready);
+}
+
 static void running_out_of_memory_is_an_error_without_leaks(void)
 {
     const um_outbox_options options = {.text_bytes_max = 64,
@@ -232,6 +250,7 @@ static const um_test tests[] = {
     UM_TEST(the_first_draft_comes_in_front_and_is_no_news),
     UM_TEST(nothing_of_a_draft_is_lost_or_told_twice),
     UM_TEST(rows_of_logprobs_are_told_once_and_in_order),
+    UM_TEST(failures_are_told_by_status),
     UM_TEST(running_out_of_memory_is_an_error_without_leaks),
 };
 UM_TEST_MAIN(tests)
