@@ -96,11 +96,9 @@ um_buf um_exchange_take_body(um_exchange *exchange);
 void um_http_body_freed(um_http *http, size_t bytes);
 const char *um_exchange_request_id(const um_exchange *exchange); /* x-request-id */
 const char *um_exchange_key_name(const um_exchange *exchange);   /* "" without a key */
-uint64_t um_exchange_arrived_ns(const um_exchange *exchange);    /* um_clock_system at receipt */
 
 /* The handler's own object, and what to call when the client leaves before the answer is out. */
 void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gone)(void *context));
-void *um_exchange_context(const um_exchange *exchange);
 
 /* Extra response header; before the reply or stream begins. Copied; control characters in the value
  * become '?'; an empty value makes no header. */

@@ -454,20 +454,10 @@ const char *um_exchange_key_name(const um_exchange *exchange)
     return exchange->key_name;
 }
 
-uint64_t um_exchange_arrived_ns(const um_exchange *exchange)
-{
-    return exchange->arrived_ns;
-}
-
 void um_exchange_set_context(um_exchange *exchange, void *context, void (*on_gone)(void *context))
 {
     exchange->context = context;
     exchange->on_gone = on_gone;
-}
-
-void *um_exchange_context(const um_exchange *exchange)
-{
-    return exchange->context;
 }
 
 void um_exchange_header(um_exchange *exchange, const char *name, const char *value)

@@ -66,7 +66,8 @@ void umi_put_finish(um_buf *out, um_finish finish)
                                                 : "\"length\"");
 }
 
-void umi_put_usage(const um_reply *reply, um_buf *out)
+/* The object of chat and completions. */
+static void put_usage(const um_reply *reply, um_buf *out)
 {
     const um_usage *usage = &reply->usage;
 
@@ -177,7 +178,7 @@ static void put_echo(const um_reply *reply, const um_params *params, um_buf *out
 void umi_put_whole_end(const um_reply *reply, const um_params *params, um_buf *out)
 {
     um_buf_text(out, "],\"usage\":");
-    umi_put_usage(reply, out);
+    put_usage(reply, out);
     put_echo(reply, params, out);
     um_buf_char(out, '}');
 }
@@ -193,7 +194,7 @@ static void put_chunk_usage(const um_reply *reply, um_buf *out)
 {
     if (reply->include_usage && reply->continuous_usage) {
         um_buf_text(out, ",\"usage\":");
-        umi_put_usage(reply, out);
+        put_usage(reply, out);
     } else if (reply->include_usage) {
         um_buf_text(out, ",\"usage\":null");
     }
@@ -234,7 +235,7 @@ void umi_chunks_end(um_reply *reply, um_buf *out)
         um_buf_text(out, "data: ");
         um_buf_append(out, um_buf_view(&reply->head), reply->head.length);
         um_buf_text(out, "],\"usage\":");
-        umi_put_usage(reply, out);
+        put_usage(reply, out);
         um_buf_text(out, "}\n\n");
     }
     um_buf_text(out, "data: [DONE]\n\n");

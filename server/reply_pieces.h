@@ -1,5 +1,5 @@
 /*
- * What the dialects have in common: usage, settings, and the chunks of chat and text.
+ * What the dialects have in common: settings, and the chunks of chat and text.
  */
 #ifndef UM_SERVER_REPLY_PIECES_H
 #define UM_SERVER_REPLY_PIECES_H
@@ -10,8 +10,6 @@ extern const um_reply_dialect um_reply_chat, um_reply_text, um_reply_responses;
 
 void umi_put_text(um_buf *out, const char *text); /* as a JSON string */
 void umi_put_finish(um_buf *out, um_finish finish);
-/* The object of chat and completions. */
-void umi_put_usage(const um_reply *reply, um_buf *out);
 /* The object `diffusion` of diffusion.echo. */
 void umi_put_settings(const um_reply *reply, const um_params *params, um_buf *out);
 

@@ -186,11 +186,6 @@ uint64_t um_stream_id(const um_stream *stream, size_t index)
     return stream->choices[index].id;
 }
 
-size_t um_stream_count(const um_stream *stream)
-{
-    return stream->count;
-}
-
 bool um_stream_finished(const um_stream *stream)
 {
     return stream->open == 0;

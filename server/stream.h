@@ -78,7 +78,6 @@ void um_stream_destroy(um_stream *stream);
 /* The engine took the requests: from here on the stream answers the exchange. */
 void um_stream_attach(um_stream *stream, um_exchange *exchange, const uint64_t *ids);
 uint64_t um_stream_id(const um_stream *stream, size_t choice);
-size_t um_stream_count(const um_stream *stream);
 
 /* An event of choice `choice`; its text may be taken. */
 void um_stream_event(um_stream *stream, size_t choice, um_event *event);
