@@ -257,6 +257,33 @@ static um_status no_effect(const char *field, const um_policy *policy, um_err *e
                          "%s has no effect with diffusion.algorithm \"%s\"", field, policy->name);
 }
 
+/* The confidence is of the distribution that tokens are drawn from. */
+static bool filters_confidence(const um_params_limits *limits, um_count_rule count,
+                               float temperature)
+{
+    return limits->family->filtered_confidence || count == UM_COUNT_INDEPENDENT ||
+           (count == UM_COUNT_COMPETING && temperature > 0.0f);
+}
+
+/* The rule "confidence" leaves end tokens out of the distribution that the confidence is of. */
+static um_status check_eos_rule(const um_params_given *given, const um_params_limits *limits,
+                                const um_policy *policy, um_err *err)
+{
+    um_count_rule count = um_policy_count(policy, limits->family->time_schedule);
+
+    if (!given->has_eos_rule || given->eos_rule != UM_EOS_CONFIDENCE)
+        return UM_OK;
+    /* chance alone says which positions are filled */
+    if (policy->confidence == UM_CONFIDENCE_RANDOM || count == UM_COUNT_INDEPENDENT)
+        return no_effect("diffusion.eos_rule", policy, err);
+    if (filters_confidence(limits, count, temperature_of(given, limits)))
+        return um_fail_field(err, UM_E_CONFLICT, "diffusion.eos_rule",
+                             "diffusion.eos_rule \"confidence\" is not possible with "
+                             "diffusion.algorithm \"%s\" at a temperature above 0",
+                             policy->name);
+    return UM_OK;
+}
+
 static um_status check_conflicts(const um_params_given *given, const um_params_limits *limits,
                                  const um_policy *policy, um_err *err)
 {
@@ -278,11 +305,7 @@ static um_status check_conflicts(const um_params_given *given, const um_params_l
         return no_effect("diffusion.order_temperature", policy, err);
     if (given->has_eps && count != UM_COUNT_TIME && count != UM_COUNT_INDEPENDENT)
         return no_effect("diffusion.eps", policy, err);
-    /* the rule lowers probabilities, which a random order never looks at */
-    if (given->has_eos_rule && given->eos_rule == UM_EOS_CONFIDENCE &&
-        policy->confidence == UM_CONFIDENCE_RANDOM)
-        return no_effect("diffusion.eos_rule", policy, err);
-    return UM_OK;
+    return check_eos_rule(given, limits, policy, err);
 }
 
 um_status um_params_check(const um_params_given *given, const um_params_limits *limits, um_err *err)
@@ -501,9 +524,7 @@ static void resolve_filters(const um_params_given *given, const um_params_limits
     params->top_k = at_most(top_k, INT32_MAX);
     if (given->has_min_p && given->min_p > 0)
         params->min_p = fmaxf((float)given->min_p, FLT_MIN);
-    params->filtered = limits->family->filtered_confidence ||
-                       params->count == UM_COUNT_INDEPENDENT ||
-                       (params->count == UM_COUNT_COMPETING && params->temperature > 0.0f);
+    params->filtered = filters_confidence(limits, params->count, params->temperature);
 }
 
 static void resolve_text(const um_params_given *given, um_params *params)

@@ -148,6 +148,26 @@ static void conflicts_name_the_key_without_effect(void)
     expect_error(&(um_params_given){.top_logprobs = 2}, UM_E_CONFLICT, "top_logprobs", "logprobs");
 }
 
+/* The op leaves no ids out of a filtered distribution, and asserts that nobody wants it. */
+static void an_eos_rule_needs_a_confidence_of_its_own(void)
+{
+    um_params_given given = {.has_eos_rule = true,
+                             .eos_rule = UM_EOS_CONFIDENCE,
+                             .algorithm = "origin",
+                             .has_temperature = true};
+
+    expect_error(&given, UM_E_CONFLICT, "diffusion.eos_rule", "origin");
+    given.temperature = 1;
+    expect_error(&given, UM_E_CONFLICT, "diffusion.eos_rule", "origin");
+    given.algorithm = "competing";
+    expect_error(&given, UM_E_CONFLICT, "diffusion.eos_rule", "above 0");
+    given.temperature = 0;
+    UM_CHECK(!resolve(&given, 1).filtered);
+    given.eos_rule = UM_EOS_LOGITS;
+    given.temperature = 1;
+    UM_CHECK(resolve(&given, 1).filtered);
+}
+
 /* ---- what surrounds the canvas --------------------------------------------------------------- */
 
 static um_status try_place(const um_params_given *given, um_params_place place, um_params *params,
@@ -663,6 +683,7 @@ static const um_test tests[] = {
     UM_TEST(ranges_are_checked_with_field_value_and_bound),
     UM_TEST(bounds_themselves_are_allowed),
     UM_TEST(conflicts_name_the_key_without_effect),
+    UM_TEST(an_eos_rule_needs_a_confidence_of_its_own),
     UM_TEST(an_unknown_algorithm_is_answered_with_the_known_ones),
     UM_TEST(a_family_without_eos_rules_refuses_them),
     UM_TEST(nothing_given_is_the_models_recommendation),
