@@ -104,12 +104,12 @@ async def drive_frames(port, asks, answers):
 def measure_frame(model):
     for name, draft in (("patches", {}), ("with guesses and confidence", {"guess": True, "confidence": True}),
                         ("full frames", {"frames": "full"})):
-        ask = request(max_tokens=128, diffusion={"stream": "draft", "block_length": 32,
+        ask = request(max_tokens=64, diffusion={"stream": "draft", "block_length": 32,
                                                  "steps_per_block": 32, "early_stop": False,
                                                  "draft": {"interval_ms": 0, **draft}})
         with serving(model) as (pid, port):
             before = base.cpu_seconds(pid, pid)
-            frames = asyncio.run(drive_frames(port, [ask] * 64, 2))
+            frames = asyncio.run(drive_frames(port, [ask] * 64, 1))
             spent = base.cpu_seconds(pid, pid) - before
         line(f"HTTP thread a frame, {name}", f"{1e6 * spent / frames:.1f} us of CPU, {frames} frames")
 

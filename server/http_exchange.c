@@ -354,6 +354,7 @@ enum MHD_Result umi_exchange_headers(umi_connection *connection, const char *url
     *out = exchange;
     if (!exchange)
         return MHD_NO;
+    connection->first_line = (char *)(uintptr_t)method;
     if (umi_access_check(exchange, url, method)) {
         umi_connection_enter_body(connection, umi_access_announced(exchange));
         return MHD_YES;

@@ -47,6 +47,7 @@ typedef struct umi_connection {
     unsigned handles;     /* of the two above, not yet closed */
     int socket_bytes;     /* not acknowledged by the client's machine, at the last look */
     uint64_t progress_at; /* loop milliseconds when that number last changed */
+    char *first_line; /* of the request, in the library's memory, until a stream is first silent */
     struct umi_connection *prev, *next; /* http->connections */
 } umi_connection;
 

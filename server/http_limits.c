@@ -14,11 +14,13 @@
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "server/http_socket.h"
 
 #define LINGER_MS 2000
 #define LEAVING_MS 100
@@ -130,6 +132,36 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
+/* ---- memory of the library ------------------------------------------------------------------- */
+
+/* The library maps UMI_CONNECTION_BYTES for each connection and clears what it does not need of them,
+ * which takes as much of the machine for a stream that is silent as for a header of 64 KiB. Pages of
+ * zeros are given back; they are zeros again when the library looks, which only this thread does.
+ *
+ * Where the mapping begins is known for short requests alone. The request's first line lies behind
+ * whatever the library skipped (empty lines), so at most as far from the beginning as bytes were
+ * received: with less than a page of them and the line at a page's start, it is the beginning. */
+static void give_back_zeros(umi_connection *connection)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), begin = 0;
+    char *pool = connection->first_line;
+
+    connection->first_line = NULL;
+    if (!pool || (uintptr_t)pool % page != 0 || UMI_CONNECTION_BYTES % page != 0 ||
+        um_socket_bytes_received(connection->fd) >= page)
+        return;
+    for (size_t at = 0; at <= UMI_CONNECTION_BYTES; at += page) {
+        bool zero = at < UMI_CONNECTION_BYTES && pool[at] == 0 &&
+                    memcmp(pool + at, pool + at + 1, page - 1) == 0;
+
+        if (zero)
+            continue;
+        if (at > begin)
+            madvise(pool + begin, at - begin, MADV_DONTNEED);
+        begin = at + page;
+    }
+}
+
 /* ---- phases -------------------------------------------------------------------------------- */
 
 void umi_connection_enter(umi_connection *connection, umi_phase phase)
@@ -152,6 +184,7 @@ void umi_connection_enter(umi_connection *connection, umi_phase phase)
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         break;
     case UMI_PHASE_IDLE:
+        give_back_zeros(connection);
         watch_for(connection, UV_DISCONNECT, on_client_gone);
         if (options->ping_interval_ms > 0)
             start_timer(connection, options->ping_interval_ms);
