@@ -137,8 +137,8 @@ static void check_object(char *line, const char *expected)
 static void log_objects_are_json(void)
 {
     static const char *const expected[] = {
-        ",\"level\":\"warn\",\"event\":\"pairs\",\"port\":8080,\"share\":-0.5,\"zip\":\"0123\","
-        "\"id\":\"a-1\",\"empty\":\"\",\"message\":\"say \\\"hi\\\" \\\\ there\",\"last\":1}",
+        (",\"level\":\"warn\",\"event\":\"pairs\",\"port\":8080,\"share\":-0.5,\"zip\":\"0123\","
+         "\"id\":\"a-1\",\"empty\":\"\",\"message\":\"say \\\"hi\\\" \\\\ there\",\"last\":1}"),
         ",\"level\":\"warn\",\"event\":\"words\",\"message\":\"no pair at all, \\\"quoted\\\"\"}",
         ",\"level\":\"warn\",\"event\":\"mixed\",\"count\":3,\"message\":\"and words\"}",
         ",\"level\":\"warn\",\"event\":\"bare\"}",
