@@ -25,8 +25,9 @@ def question(number):
 QUESTIONS = 3 * len(WORDS)
 
 
-def client_of(url, retries=0, timeout=240):
-    return openai.OpenAI(base_url=url, api_key="none", max_retries=retries, timeout=timeout)
+def client_of(url, retries=0):
+    return openai.OpenAI(base_url=url, api_key="none", max_retries=retries,
+                         timeout=openai.Timeout(240, connect=20))
 
 
 def right_answers(url):

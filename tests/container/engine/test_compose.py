@@ -122,3 +122,15 @@ def test_every_container_is_as_strict_as_the_file_says(topology):
         container = json.loads(run("podman", "container", "inspect", name))[0]
         assert container["HostConfig"]["ReadonlyRootfs"] and not container["EffectiveCaps"]
         assert "no-new-privileges" in container["HostConfig"]["SecurityOpt"]
+
+
+def test_a_stopped_balancer_lets_answers_end(topology, answers):
+    """The last one: it is down afterwards. New requests are refused, begun and waiting ones are answered."""
+    with Load(URL, answers, clients=6) as load:
+        load.wait_for(6)
+        run("podman", "stop", "--time", "75", "unmask_haproxy_1")
+    state = json.loads(run("podman", "container", "inspect", "unmask_haproxy_1"))[0]["State"]
+    assert not state["Running"] and state["ExitCode"] == 0, state
+    assert load.count("cut") == load.count("silent") == 0, load.summary()
+    refused = ("APIConnectionError", "APITimeoutError")  # nobody has the address any more
+    assert all(detail.startswith(refused) for detail in load.details("failed")), load.summary()

@@ -81,6 +81,18 @@ def test_vanished_clients_leave_their_places(fleet, answers):
     f.balanced_books()
 
 
+def test_bodies_longer_than_the_balancers_buffer_are_served(fleet, answers):
+    """They cannot be repeated, but go through, up to the replicas' own bound, whose answer comes back."""
+    f = fleet(2)
+    client = client_of(f.url)
+    for size in (300_000, 2_000_000, 8_000_000):
+        answer = client.chat.completions.create(**question(0), extra_body={"padding": "x" * size})
+        assert answer.choices[0].message.content == answers[0]
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(**question(0), extra_body={"padding": "x" * 9_000_000})
+    assert refused.value.status_code == 413
+
+
 def test_full_queues_are_told_and_clients_that_come_again_get_in(fleet, answers):
     """Two places each; twelve clients that try again, as the SDK does, all get right answers. One that does
     not sees 429 with the time to wait."""
