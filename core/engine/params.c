@@ -492,9 +492,11 @@ static int32_t resolve_steps(const um_params_given *given, const um_params_limit
         steps = ceil_div(params->block_length, row.share);
     if (steps == 0 && !ends_itself(params->count))
         steps = params->block_length;
-    /* with a schedule by time or chance more steps than positions still mean something */
-    if (um_count_knows_no_blocks(params->count))
-        return steps;
+    /* with a schedule by time or chance more steps than positions still mean something, but not more
+     * over the whole answer than `steps` may ask for */
+    if (um_count_knows_no_blocks(params->count) &&
+        UM_STEPS_MAX / params->block_count > params->block_length)
+        return at_most(steps, UM_STEPS_MAX / params->block_count);
     return at_most(steps, params->block_length);
 }
 

@@ -339,6 +339,25 @@ static void where_a_model_knows_no_blocks_a_gap_grows_by_32(void)
     UM_CHECK_INT(params.steps_per_block, 64);
 }
 
+/* Steps beyond a block's positions mean something to a schedule by chance, but one request may not
+ * ask for a thousand of them for each token. */
+static void steps_of_all_blocks_together_are_bounded(void)
+{
+    um_params_given given = {.algorithm = "origin",
+                             .has_max_tokens = true,
+                             .max_tokens = 100,
+                             .has_block_length = true,
+                             .block_length = 1,
+                             .has_steps_per_block = true,
+                             .steps_per_block = 1024};
+
+    UM_CHECK_INT(resolve(&given, 0).steps_per_block, UM_STEPS_MAX / 100);
+    given.block_length = 50;
+    UM_CHECK_INT(resolve(&given, 0).steps_per_block, 1024);
+    given.algorithm = "low_confidence";
+    UM_CHECK_INT(resolve(&given, 0).steps_per_block, 50);
+}
+
 static void what_is_said_of_the_text_is_handed_on(void)
 {
     um_params_given given = {.has_frequency_penalty = true,
@@ -704,6 +723,7 @@ static const um_test tests[] = {
     UM_TEST(a_place_may_have_a_length_of_its_own),
     UM_TEST(a_template_is_one_block_of_its_own_length),
     UM_TEST(where_a_model_knows_no_blocks_a_gap_grows_by_32),
+    UM_TEST(steps_of_all_blocks_together_are_bounded),
     UM_TEST(what_is_said_of_the_text_is_handed_on),
     UM_TEST(what_float32_cannot_hold_stays_in_range),
     UM_TEST(presets_are_the_rows_of_the_api),
