@@ -180,6 +180,11 @@ size_t umi_http_body_room(const um_http *http)
     return http->options.body_bytes_total_max - http->body_bytes;
 }
 
+size_t umi_http_answer_room(const um_http *http)
+{
+    return http->options.body_bytes_total_max - http->answer_bytes;
+}
+
 size_t um_http_body_bytes(const um_http *http)
 {
     return http->body_bytes;

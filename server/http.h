@@ -55,7 +55,8 @@ typedef struct um_http_options {
     void *context;
     um_gate_fn gate;
     size_t body_bytes_max;                /* --max-body */
-    size_t body_bytes_total_max;          /* --max-body-total, of all requests together */
+    size_t body_bytes_total_max;          /* --max-body-total, of all requests together; and of all
+                                             whole answers */
     uint32_t connections_max;             /* --max-connections */
     uint32_t connections_per_address_max; /* 0: no limit */
     uint32_t idle_timeout_s;              /* keep-alive, 75 */
@@ -106,7 +107,8 @@ void um_exchange_header(um_exchange *exchange, const char *name, const char *val
 /* Retry-After (whole seconds, 1 to 30) and retry-after-ms for an answer that follows. */
 void um_exchange_retry_after(um_exchange *exchange, uint32_t milliseconds);
 
-/* The whole answer. Body is copied. After it the exchange is no longer the handler's. */
+/* The whole answer. Body is copied. After it the exchange is no longer the handler's. A POST whose
+ * answer has no room beside all those that clients have not read yet is answered with 503. */
 void um_exchange_reply(um_exchange *exchange, unsigned http_status, const char *content_type,
                        const char *body, size_t length);
 /* The standard error body for `err`; http_error.c decides status, type and code. A 429 or 503 without

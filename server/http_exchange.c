@@ -124,6 +124,7 @@ void umi_exchange_destroy(um_exchange *exchange)
     log_end(exchange);
     exchange->connection->exchange = NULL;
     exchange->http->exchange_count--;
+    exchange->http->answer_bytes -= exchange->answer_bytes;
     um_buf_deinit(&exchange->tail);
     drop_body(exchange);
     um_buf_deinit(&exchange->headers);
@@ -491,6 +492,19 @@ void um_exchange_reply(um_exchange *exchange, unsigned http_status, const char *
                        const char *body, size_t length)
 {
     UM_ASSERT(exchange->state == UMI_OPEN);
+    if (exchange->post && length > umi_http_answer_room(exchange->http)) {
+        um_err err = {0};
+
+        um_fail(&err, UM_E_OVERLOADED,
+                "the answer has %zu bytes; so many are waiting to be read that there is no room",
+                length);
+        um_exchange_reply_error(exchange, &err);
+        return;
+    }
+    if (exchange->post) {
+        exchange->answer_bytes = length;
+        exchange->http->answer_bytes += length;
+    }
     um_exchange_header(exchange, "Content-Type", content_type);
     um_buf_append(&exchange->answer, body, length);
     set_answer(exchange, http_status);

@@ -84,6 +84,7 @@ struct um_exchange {
     um_buf headers;      /* name NUL value NUL ... */
     um_buf answer;       /* whole body, or stream text from answer_sent on */
     size_t answer_sent;  /* streams only */
+    size_t answer_bytes; /* counted in http->answer_bytes until the exchange ends */
     char stream_tail[2]; /* last two bytes written */
 
     void *context;
@@ -109,8 +110,9 @@ struct um_http {
     void *closed_context;
 
     size_t exchange_count;
-    size_t body_bytes;  /* of all bodies: coming in, complete, or taken and not yet freed */
-    uint64_t *requests; /* [route_count + 1][UMI_STATUS_CLASSES]; the last row: no route */
+    size_t body_bytes;   /* of all bodies: coming in, complete, or taken and not yet freed */
+    size_t answer_bytes; /* of all whole answers to POSTs that are not sent to their end */
+    uint64_t *requests;  /* [route_count + 1][UMI_STATUS_CLASSES]; the last row: no route */
     uint64_t rejected[UM_HTTP_REJECT_COUNT];
 };
 
@@ -123,6 +125,7 @@ void umi_http_count(um_http *http, const um_route *route, unsigned status);
 void umi_http_reject(um_http *http, const um_route *route, um_http_reject reason);
 /* Bytes that bodies may still take. */
 size_t umi_http_body_room(const um_http *http);
+size_t umi_http_answer_room(const um_http *http);
 
 /* ---- http_exchange.c ----------------------------------------------------------------------- */
 

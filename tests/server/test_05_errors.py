@@ -82,6 +82,16 @@ def test_bodies_give_back_their_room_once_they_are_read(launch):
         assert answer.status == 200, answer.body
 
 
+def test_whole_answers_have_a_bound_too(launch):
+    """One that is larger than all of them together may be is refused; the others give their room back."""
+    server = launch("--max-body", "8192", "--max-body-total", "8192")
+    large, small = ({"prompt": "q z" * count, "return_token_strs": True} for count in (2500, 150))
+    server.post("/tokenize", large).error(503, "overloaded")
+    for _ in range(20):
+        answer = server.post("/tokenize", small)
+        assert answer.status == 200 and 1000 < len(answer.body) < 8192
+
+
 @pytest.mark.case(86)
 def test_request_ids_are_the_clients_where_they_can_be(shared):
     assert shared.get("/health", **{"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
