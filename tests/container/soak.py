@@ -62,7 +62,7 @@ class Rude:
     def send(self, payload):
         client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                       b"Content-Length: %d\r\n\r\n%s" % (len(payload), payload))
+                       b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(payload), payload))
         return client
 
     def body(self, rng):
