@@ -551,7 +551,8 @@ static void resolve_order(const um_params_given *given, const um_params_limits *
         params->order_temperature = 0.0f;
     params->eps = given->has_eps ? (float)given->eps : limits->defaults.eps;
     params->threshold = resolve_threshold(given, limits);
-    params->factor = (float)fmin(given->has_factor ? given->factor : UM_FACTOR_DEFAULT, FLT_MAX);
+    params->factor =
+        (float)fmin(given->has_factor ? given->factor : UM_FACTOR_DEFAULT, (double)FLT_MAX);
 }
 
 um_status um_params_resolve(const um_params_given *given, const um_params_limits *limits,

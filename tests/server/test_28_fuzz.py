@@ -159,7 +159,7 @@ def exchange(port, grammar):
             if not honest:
                 client.shutdown(socket.SHUT_WR)  # it would wait for what was announced
             return data, read_status(Reader(client), honest)
-        except (BrokenPipeError, ConnectionResetError, EOFError):
+        except (OSError, EOFError):  # a refusal may close the connection at any point of this
             return data, None if honest else 0
 
 
