@@ -85,7 +85,8 @@ def test_huge_headers_leave_the_server_alive(shared):
 def test_empty_lines_in_front_of_a_request_are_harmless(stepwise, lines):
     """libmicrohttpd skips them in its memory for the connection, so that a request does not begin where
     that memory does (2,048 lines are a page). Whoever takes it for the beginning reads behind the end,
-    where only sometimes nothing is mapped: hence several connections."""
+    where only sometimes nothing is mapped: hence several connections. From 1.0 on the library closes
+    the connection after too many of them, which is harmless too."""
     body = text()
     payload = json.dumps({**body, "stream": True}).encode()
     expected = stepwise.post(TEXT, body).content
@@ -93,8 +94,13 @@ def test_empty_lines_in_front_of_a_request_are_harmless(stepwise, lines):
         with socket.create_connection(("127.0.0.1", stepwise.port), timeout=TIMEOUT) as client:
             client.sendall(b"\r\n" * lines +
                            request("POST", TEXT, payload, {"Content-Type": "application/json"}))
-            answer = Reader(client).response()
+            try:
+                answer = Reader(client).response()
+            except (EOFError, ConnectionResetError):
+                assert lines > 1
+                continue
         assert answer.status == 200 and joined(events(answer.body)) == expected
+    assert stepwise.post(TEXT, body).content == expected
 
 
 @pytest.mark.case(91)
