@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds and runs every test and counts them. Called by scripts/test, which does the set-up.
 
-Two stages run at a time (see Lanes), for half of them mostly wait. A failed stage does not hide the
+Three stages run at a time (see Lanes), for the longest of them mostly wait. A failed stage does not hide the
 others. Each writes its log to build/logs/; the end of a failing log is shown. The last line is
 "N passed, N failed, N skipped".
 """
@@ -36,7 +36,7 @@ FAKE_DEVICE = {"UNMASK_BACKEND": "cuda", "UNMASK_CUDA_PLUGIN": str(FAKE_PLUGIN),
 
 
 class Totals:
-    """What was run so far, and which stages failed. Both lanes add to it."""
+    """What was run so far, and which stages failed. All lanes add to it."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -60,12 +60,12 @@ class Totals:
 
 
 class Lanes:
-    """Runs stages two at a time, in the order given. A stage that needs a build stands behind it,
+    """Runs stages three at a time, in the order given. A stage that needs a build stands behind it,
     waits for it, and is left out when it failed."""
 
     def __init__(self, totals, with_cuda):
         self.totals, self.with_cuda = totals, with_cuda
-        self.pool = concurrent.futures.ThreadPoolExecutor(2)
+        self.pool = concurrent.futures.ThreadPoolExecutor(3)
         self.stages = []
 
     def add(self, stage, *arguments, needs=None):
