@@ -414,6 +414,7 @@ static um_status check_budget(const um_params_given *given, const um_params_plac
 
 static int32_t ceil_div(int32_t value, int32_t by)
 {
+    UM_ASSERT(by > 0);
     return (value + by - 1) / by;
 }
 

@@ -75,5 +75,5 @@ double um_waits_estimate(um_waits *waits, int32_t ahead)
         free_in[i] = 0.0;
     waits->running = 0;
     qsort(free_in, (size_t)waits->places, sizeof(*free_in), compare);
-    return free_in[ahead % waits->places] + ahead / waits->places * service;
+    return free_in[ahead % waits->places] + (double)(ahead / waits->places) * service;
 }
