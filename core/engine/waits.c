@@ -65,6 +65,7 @@ static double usual_service(const um_waits *waits)
 double um_waits_estimate(um_waits *waits, int32_t ahead)
 {
     double service = usual_service(waits), *free_in = waits->ages;
+    int32_t rounds = ahead / waits->places;
 
     for (int32_t i = 0; i < waits->running; i++) {
         double left = service - waits->ages[i];
@@ -75,5 +76,5 @@ double um_waits_estimate(um_waits *waits, int32_t ahead)
         free_in[i] = 0.0;
     waits->running = 0;
     qsort(free_in, (size_t)waits->places, sizeof(*free_in), compare);
-    return free_in[ahead % waits->places] + (double)(ahead / waits->places) * service;
+    return free_in[ahead % waits->places] + rounds * service;
 }
