@@ -16,6 +16,7 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -33,6 +34,8 @@ def start(model, extra):
         if match := re.search(r"listening .*port=(\d+)", line):
             port = int(match.group(1))
         if " ready " in line:
+            # a log that nobody reads would stop the server once the pipe is full
+            threading.Thread(target=server.stderr.read, daemon=True).start()
             return server, port
     sys.exit("the server did not start")
 
