@@ -339,14 +339,6 @@ static bool block_ended(const um_canvas *canvas)
 
 /* ---- from block to block --------------------------------------------------------------------- */
 
-static bool is_among(const int32_t *tokens, int32_t count, int32_t token)
-{
-    for (int32_t i = 0; i < count; i++)
-        if (tokens[i] == token)
-            return true;
-    return false;
-}
-
 /* Does a position that is filled end the answer? */
 static bool has_end(const um_canvas *canvas)
 {
@@ -354,8 +346,8 @@ static bool has_end(const um_canvas *canvas)
 
     for (int32_t i = canvas->prompt_tokens; i < canvas->prompt_tokens + canvas->extent; i++)
         if (!canvas->masked[i] &&
-            (is_among(facts->end_tokens, facts->end_token_count, canvas->tokens[i]) ||
-             is_among(canvas->stop_tokens, canvas->stop_token_count, canvas->tokens[i])))
+            (um_is_among(facts->end_tokens, facts->end_token_count, canvas->tokens[i]) ||
+             um_is_among(canvas->stop_tokens, canvas->stop_token_count, canvas->tokens[i])))
             return true;
     return false;
 }

@@ -44,18 +44,10 @@ void um_emit_deinit(um_emit *emit)
     emit->places = NULL;
 }
 
-static bool is_among(const int32_t *tokens, int32_t count, int32_t token)
-{
-    for (int32_t i = 0; i < count; i++)
-        if (tokens[i] == token)
-            return true;
-    return false;
-}
-
 static bool ends_answer(const um_emit_options *options, int32_t token)
 {
-    return is_among(options->end_tokens, options->end_token_count, token) ||
-           is_among(options->stop_tokens, options->stop_token_count, token);
+    return um_is_among(options->end_tokens, options->end_token_count, token) ||
+           um_is_among(options->stop_tokens, options->stop_token_count, token);
 }
 
 /* Where the first stop string in the held text begins; its length when there is none. */

@@ -147,8 +147,6 @@ um_status um_engine_create(const um_engine_options *options, um_engine **out, um
     engine->request_facts = (um_request_facts){
         .tokenizer = options->tokenizer,
         .canvas = options->canvas,
-        .end_tokens = engine->options.end_tokens,
-        .end_token_count = options->end_token_count,
     };
     engine->request_facts.canvas.end_tokens = engine->options.end_tokens;
     engine->request_facts.canvas.end_token_count = options->end_token_count;

@@ -97,6 +97,15 @@ typedef struct um_event {
     int32_t guess_count;
 } um_event;
 
+/* Is `token` one of these? For the few ids that end an answer. */
+static inline bool um_is_among(const int32_t *tokens, int32_t count, int32_t token)
+{
+    for (int32_t i = 0; i < count; i++)
+        if (tokens[i] == token)
+            return true;
+    return false;
+}
+
 void um_event_deinit(um_event *event);
 /* Why a request failed, also where there was no memory to say. */
 um_err um_event_error(const um_event *event);

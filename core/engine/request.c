@@ -14,8 +14,8 @@ static um_emit_options emit_options(const um_request *request, const um_submissi
         .tokenizer = facts->tokenizer,
         .stops = request->stops,
         .stop_count = submission->stop_count,
-        .end_tokens = facts->end_tokens,
-        .end_token_count = facts->end_token_count,
+        .end_tokens = facts->canvas.end_tokens,
+        .end_token_count = facts->canvas.end_token_count,
         .stop_tokens = request->stop_tokens,
         .stop_token_count = submission->stop_token_count,
         .mask_token = facts->canvas.mask_is_text ? -1 : facts->canvas.mask_token,
@@ -102,8 +102,9 @@ um_status um_request_create(const um_submission *submission, const um_request_fa
     emit = emit_options(request, submission, facts);
     status = um_emit_init(&request->emit, &emit, err);
     if (status == UM_OK)
-        status = um_edits_create(submission, facts->end_tokens, facts->end_token_count,
-                                 facts->canvas.mask_token, &request->edits, err);
+        status =
+            um_edits_create(submission, facts->canvas.end_tokens, facts->canvas.end_token_count,
+                            facts->canvas.mask_token, &request->edits, err);
     if (status == UM_OK && params->logprobs > 0) {
         request->logprobs = um_mem_calloc((size_t)params->canvas_tokens * (size_t)params->logprobs,
                                           sizeof(*request->logprobs));

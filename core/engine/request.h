@@ -46,8 +46,6 @@ typedef struct um_request {
 typedef struct um_request_facts {
     const um_tokenizer *tokenizer; /* borrowed */
     um_canvas_facts canvas;
-    const int32_t *end_tokens; /* borrowed */
-    int32_t end_token_count;
 } um_request_facts;
 
 /* Copies what it needs of the submission. UM_E_NOMEM. */

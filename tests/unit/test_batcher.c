@@ -52,10 +52,9 @@ static um_params make_params(int32_t tokens)
 static um_request *add_submission(fixture *f, const um_submission *submission)
 {
     static const int32_t ends[] = {UM_BYTE_END, UM_BYTE_TURN};
-    um_request_facts request_facts = {.tokenizer = f->tokenizer,
-                                      .canvas = {.mask_token = MASK},
-                                      .end_tokens = ends,
-                                      .end_token_count = 2};
+    um_request_facts request_facts = {
+        .tokenizer = f->tokenizer,
+        .canvas = {.mask_token = MASK, .end_tokens = ends, .end_token_count = 2}};
     um_err err = {0};
 
     UM_CHECK_OK(um_request_create(submission, &request_facts, &f->requests[f->count], &err), err);
