@@ -129,6 +129,9 @@ um_status umi_contradicts(const char *label, um_err *err);
 /* ---- readers -------------------------------------------------------------------------------- */
 
 /* request_prompt_json.c: what the prompt is made of */
+/* Room for `count` messages of `label`, which must not be empty or too long, and for `more`. */
+um_status umi_make_messages(um_api_request *request, size_t count, size_t more, const char *label,
+                            um_err *err);
 um_status umi_read_messages(umi_reading *reading, um_json *value, const char *label, um_err *err);
 um_status umi_read_edit_message(umi_reading *reading, um_json *value, const char *label,
                                 um_err *err);

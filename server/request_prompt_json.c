@@ -207,23 +207,32 @@ static um_status read_message(json_t *message, const char *label, um_message *ou
     return status;
 }
 
-um_status umi_read_messages(umi_reading *reading, um_json *value, const char *label, um_err *err)
+um_status umi_make_messages(um_api_request *request, size_t count, size_t more, const char *label,
+                            um_err *err)
 {
-    um_api_request *request = reading->request;
-    size_t count = json_array_size(value);
-    um_status status = UM_OK;
-
-    if (request->prompt_count > 0)
-        return umi_contradicts(label, err);
     if (count == 0)
         return um_fail_field(err, UM_E_EMPTY_ARRAY, label, "`%s` is empty", label);
     if (count > UM_MESSAGES_MAX)
         return um_fail_field(err, UM_E_ARRAY_ABOVE_MAX, label,
                              "`%s` has %zu entries; the maximum is %d", label, count,
                              UM_MESSAGES_MAX);
-    request->messages = um_mem_calloc(count, sizeof(*request->messages));
+    request->messages = um_mem_calloc(count + more, sizeof(*request->messages));
     if (!request->messages)
         return um_fail_field(err, UM_E_OVERLOADED, label, "no memory for %zu messages", count);
+    return UM_OK;
+}
+
+um_status umi_read_messages(umi_reading *reading, um_json *value, const char *label, um_err *err)
+{
+    um_api_request *request = reading->request;
+    size_t count = json_array_size(value);
+    um_status status;
+
+    if (request->prompt_count > 0)
+        return umi_contradicts(label, err);
+    status = umi_make_messages(request, count, 0, label, err);
+    if (status != UM_OK)
+        return status;
     request->message_count = count;
     for (size_t i = 0; i < count && status == UM_OK; i++) {
         umi_label message_label = umi_labelled("%s[%zu]", label, i);

@@ -102,18 +102,13 @@ um_status umi_read_input(umi_reading *reading, um_json *value, const char *label
 {
     um_api_request *request = reading->request;
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    um_status status;
 
     if (!json_is_array(value) && !json_is_string(value))
         return umi_wrong_type(value, label, "a string or an array of items", err);
-    if (count == 0)
-        return um_fail_field(err, UM_E_EMPTY_ARRAY, label, "`%s` is empty", label);
-    if (count > UM_MESSAGES_MAX)
-        return um_fail_field(err, UM_E_ARRAY_ABOVE_MAX, label,
-                             "`%s` has %zu entries; the maximum is %d", label, count,
-                             UM_MESSAGES_MAX);
-    request->messages = um_mem_calloc(count + 1, sizeof(*request->messages));
-    if (!request->messages)
-        return um_fail_field(err, UM_E_OVERLOADED, label, "no memory for %zu messages", count);
+    status = umi_make_messages(request, count, reading->instructions ? 1 : 0, label, err);
+    if (status != UM_OK)
+        return status;
     if (reading->instructions)
         request->messages[request->message_count++] =
             (um_message){.role = "system",
