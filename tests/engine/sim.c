@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "tests/support/random.h"
 
 #define TURNS 120
 
@@ -26,19 +27,9 @@ void umi_sim_fault(sim *s, const char *format, ...)
     va_end(arguments);
 }
 
-/* splitmix64 (Steele, Lea and Flood) */
-static uint64_t draw(sim *s)
-{
-    uint64_t z = s->random += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 static int32_t pick(sim *s, int32_t low, int32_t high)
 {
-    return low + (int32_t)(draw(s) % (uint64_t)(high - low + 1));
+    return um_test_pick(&s->random, low, high);
 }
 
 static bool chance(sim *s, int32_t one_in)

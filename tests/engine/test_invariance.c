@@ -9,6 +9,7 @@
  * random arrivals and cancels, and every request that ends is compared with its run alone, byte for
  * byte. What a step held is counted, so that the test cannot pass by never sharing.
  */
+#include "tests/support/random.h"
 #include "tests/test.h"
 
 #include "tests/support/tiny_engine.h"
@@ -39,50 +40,35 @@ typedef struct counts {
     int32_t wished; /* shared steps that brought alternatives back */
 } counts;
 
-/* splitmix64 (Steele, Lea and Flood) */
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    return low + (int32_t)(draw(state) % (uint64_t)(high - low + 1));
-}
-
 static void draw_given(um_params_given *given, int32_t index, uint64_t *random)
 {
     static const char *const algorithms[] = {"low_confidence", "random", "threshold", "factor"};
 
     *given = (um_params_given){
         .has_max_tokens = true,
-        .max_tokens = pick(random, 3, 20),
+        .max_tokens = um_test_pick(random, 3, 20),
         .has_temperature = true,
         .temperature = index % 2,
         .has_seed = true,
         .seed = index * 7919 + 1,
         .has_block_length = true,
-        .block_length = pick(random, 2, 9),
-        .algorithm = algorithms[pick(random, 0, 3)],
+        .block_length = um_test_pick(random, 2, 9),
+        .algorithm = algorithms[um_test_pick(random, 0, 3)],
         .has_cfg_scale = true,
-        .cfg_scale = pick(random, 1, 4) == 1 ? 1.5 : 0,
+        .cfg_scale = um_test_pick(random, 1, 4) == 1 ? 1.5 : 0,
         .has_early_stop = true,
-        .early_stop = pick(random, 1, 3) == 1,
+        .early_stop = um_test_pick(random, 1, 3) == 1,
         .has_reference_quirks = true,
-        .reference_quirks = pick(random, 1, 4) == 1,
+        .reference_quirks = um_test_pick(random, 1, 4) == 1,
         .has_steps_per_block = true,
-        .steps_per_block = pick(random, 1, 9),
+        .steps_per_block = um_test_pick(random, 1, 9),
     };
     given->has_threshold = strcmp(given->algorithm, "threshold") == 0;
-    given->threshold = pick(random, 1, 9) / 10.0;
+    given->threshold = um_test_pick(random, 1, 9) / 10.0;
     given->has_factor = strcmp(given->algorithm, "factor") == 0;
-    given->factor = pick(random, 1, 8) / 4.0;
+    given->factor = um_test_pick(random, 1, 8) / 4.0;
     given->has_eos_rule = strcmp(given->algorithm, "random") != 0;
-    given->eos_rule = (um_eos_rule)pick(random, UM_EOS_NONE, UM_EOS_LOGITS);
+    given->eos_rule = (um_eos_rule)um_test_pick(random, UM_EOS_NONE, UM_EOS_LOGITS);
 }
 
 /* What the API has beyond the sampler, each by its own draw. */
@@ -90,23 +76,23 @@ static void draw_extras(um_tiny_request *request, uint64_t *random)
 {
     um_params_given *given = &request->given;
 
-    given->has_frequency_penalty = pick(random, 1, 2) == 1;
-    given->frequency_penalty = pick(random, -8, 8) / 4.0;
-    given->has_presence_penalty = pick(random, 1, 2) == 1;
-    given->presence_penalty = pick(random, -8, 8) / 4.0;
-    given->has_repetition_penalty = pick(random, 1, 2) == 1;
-    given->repetition_penalty = pick(random, 2, 12) / 4.0;
-    given->has_min_tokens = pick(random, 1, 2) == 1;
-    given->min_tokens = pick(random, 1, (int32_t)given->max_tokens);
-    given->ignore_eos = pick(random, 1, 4) == 1;
-    given->wants_logprobs = pick(random, 1, 3) > 1;
-    given->top_logprobs = given->wants_logprobs ? pick(random, 0, UM_LOGPROBS_MAX) : 0;
-    request->want_draft = pick(random, 1, 2) == 1;
-    request->stop_token = pick(random, 1, 2) == 1 ? pick(random, 1, 34) : 0;
-    request->bias_count = pick(random, 0, UM_TINY_BIASES_MAX);
+    given->has_frequency_penalty = um_test_pick(random, 1, 2) == 1;
+    given->frequency_penalty = um_test_pick(random, -8, 8) / 4.0;
+    given->has_presence_penalty = um_test_pick(random, 1, 2) == 1;
+    given->presence_penalty = um_test_pick(random, -8, 8) / 4.0;
+    given->has_repetition_penalty = um_test_pick(random, 1, 2) == 1;
+    given->repetition_penalty = um_test_pick(random, 2, 12) / 4.0;
+    given->has_min_tokens = um_test_pick(random, 1, 2) == 1;
+    given->min_tokens = um_test_pick(random, 1, (int32_t)given->max_tokens);
+    given->ignore_eos = um_test_pick(random, 1, 4) == 1;
+    given->wants_logprobs = um_test_pick(random, 1, 3) > 1;
+    given->top_logprobs = given->wants_logprobs ? um_test_pick(random, 0, UM_LOGPROBS_MAX) : 0;
+    request->want_draft = um_test_pick(random, 1, 2) == 1;
+    request->stop_token = um_test_pick(random, 1, 2) == 1 ? um_test_pick(random, 1, 34) : 0;
+    request->bias_count = um_test_pick(random, 0, UM_TINY_BIASES_MAX);
     for (int32_t i = 0; i < request->bias_count; i++)
-        request->biases[i] = (um_logit_edit){.token = 9 * i + pick(random, 0, 8),
-                                             .bias = (float)pick(random, -10, 10),
+        request->biases[i] = (um_logit_edit){.token = 9 * i + um_test_pick(random, 0, 8),
+                                             .bias = (float)um_test_pick(random, -10, 10),
                                              .repetition = 1};
 }
 
@@ -115,22 +101,24 @@ static void draw_canvas(um_tiny_request *request, uint64_t *random)
 {
     um_params_given *given = &request->given;
 
-    if (pick(random, 1, 2) == 1)
-        request->suffix_tokens = pick(random, 1, 8);
+    if (um_test_pick(random, 1, 2) == 1)
+        request->suffix_tokens = um_test_pick(random, 1, 8);
     for (int32_t i = 0; i < request->suffix_tokens; i++)
-        request->suffix[i] = pick(random, 0, 34);
-    given->has_infill_length = request->suffix_tokens > 0 && pick(random, 1, 2) == 1; /* auto */
-    if (!given->wants_logprobs && pick(random, 1, 2) == 1)
-        request->draft_tokens = pick(random, 1, (int32_t)given->max_tokens);
+        request->suffix[i] = um_test_pick(random, 0, 34);
+    given->has_infill_length =
+        request->suffix_tokens > 0 && um_test_pick(random, 1, 2) == 1; /* auto */
+    if (!given->wants_logprobs && um_test_pick(random, 1, 2) == 1)
+        request->draft_tokens = um_test_pick(random, 1, (int32_t)given->max_tokens);
     for (int32_t i = 0; i < request->draft_tokens; i++) {
-        request->draft[i] = pick(random, 1, 5) == 1 ? UM_DRAFT_MASKED : pick(random, 0, 34);
-        request->pinned[i] = i > 0 && pick(random, 1, 3) == 1;
+        request->draft[i] =
+            um_test_pick(random, 1, 5) == 1 ? UM_DRAFT_MASKED : um_test_pick(random, 0, 34);
+        request->pinned[i] = i > 0 && um_test_pick(random, 1, 3) == 1;
     }
     given->has_noise = request->draft_tokens > 0;
-    given->noise = pick(random, 0, 4) / 4.0;
-    if (pick(random, 1, 3) > 1)
+    given->noise = um_test_pick(random, 0, 4) / 4.0;
+    if (um_test_pick(random, 1, 3) > 1)
         return;
-    given->preset = (um_preset)pick(random, 0, UM_PRESET_COUNT - 1);
+    given->preset = (um_preset)um_test_pick(random, 0, UM_PRESET_COUNT - 1);
     given->algorithm = NULL;
     given->has_threshold = false;
     given->has_factor = false;
@@ -145,13 +133,13 @@ static void draw_pool(pool *p)
         um_tiny_request *request = &p->requests[i];
 
         *request = (um_tiny_request){.prompt = p->prompts[i],
-                                     .prompt_tokens = pick(&random, 1, PROMPT_MAX)};
+                                     .prompt_tokens = um_test_pick(&random, 1, PROMPT_MAX)};
         for (int32_t k = 0; k < request->prompt_tokens; k++)
-            p->prompts[i][k] = pick(&random, 0, 34);
+            p->prompts[i][k] = um_test_pick(&random, 0, 34);
         draw_given(&request->given, i, &random);
-        if (pick(&random, 1, 4) == 1) {
+        if (um_test_pick(&random, 1, 4) == 1) {
             request->stop.length = 1;
-            request->stop.bytes[0] = (char)pick(&random, 0, 34); /* ids are bytes here */
+            request->stop.bytes[0] = (char)um_test_pick(&random, 0, 34); /* ids are bytes here */
         }
         if (i / 2 % 2 == 1)
             draw_extras(request, &random);
@@ -223,14 +211,14 @@ typedef struct member {
 
 static int32_t draw_members(member members[SHARE_MAX], uint64_t *random)
 {
-    int32_t count = pick(random, SHARE_MIN, SHARE_MAX);
+    int32_t count = um_test_pick(random, SHARE_MIN, SHARE_MAX);
 
     for (int32_t i = 0; i < count; i++)
         members[i] = (member){
-            .index = pick(random, 0, POOL - 1),
+            .index = um_test_pick(random, 0, POOL - 1),
             /* a few at once, the others while those run */
-            .arrival = i < SHARE_MIN + 1 ? 0 : pick(random, 0, 12),
-            .cancel = i > 0 && pick(random, 1, 12) == 1 ? pick(random, 1, 6) : -1,
+            .arrival = i < SHARE_MIN + 1 ? 0 : um_test_pick(random, 0, 12),
+            .cancel = i > 0 && um_test_pick(random, 1, 12) == 1 ? um_test_pick(random, 1, 6) : -1,
         };
     return count;
 }

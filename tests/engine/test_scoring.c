@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/base/mem.h"
+#include "tests/support/random.h"
 #include "tests/support/tiny_engine.h"
 
 #define VOCAB UM_TINY_VOCAB
@@ -15,16 +16,6 @@
 #define REQUESTS 24
 #define PROMPT_MAX 6
 #define PLACES UM_TINY_CANVAS_MAX
-
-/* splitmix64 (Steele, Lea and Flood) */
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return low + (int32_t)((z ^ z >> 31) % (uint64_t)(high - low + 1));
-}
 
 /* A request and what was computed for it; requests are told apart by their seeds. */
 typedef struct subject {
@@ -254,32 +245,33 @@ static void draw_subject(subject *x, int32_t index, uint64_t *random)
 {
     um_params_given *given = &x->request.given;
 
-    *x = (subject){.request = {.prompt = x->prompt, .prompt_tokens = pick(random, 1, PROMPT_MAX)}};
+    *x = (subject){
+        .request = {.prompt = x->prompt, .prompt_tokens = um_test_pick(random, 1, PROMPT_MAX)}};
     for (int32_t i = 0; i < x->request.prompt_tokens; i++)
-        x->prompt[i] = pick(random, 0, 34);
+        x->prompt[i] = um_test_pick(random, 0, 34);
     *given = (um_params_given){
         .has_max_tokens = true,
-        .max_tokens = pick(random, 4, 20),
+        .max_tokens = um_test_pick(random, 4, 20),
         .has_temperature = true,
         .has_seed = true,
         .seed = index,
         .has_block_length = true,
-        .block_length = pick(random, 3, 10),
+        .block_length = um_test_pick(random, 3, 10),
         .has_steps_per_block = true,
-        .steps_per_block = pick(random, 2, 6),
+        .steps_per_block = um_test_pick(random, 2, 6),
         .has_cfg_scale = true,
         .cfg_scale = index % 5 == 0 ? 1.5 : 0,
         .has_frequency_penalty = index % 3 == 0,
-        .frequency_penalty = pick(random, -2, 8) / 4.0,
+        .frequency_penalty = um_test_pick(random, -2, 8) / 4.0,
         .has_presence_penalty = index % 4 == 0,
-        .presence_penalty = pick(random, -2, 8) / 4.0,
+        .presence_penalty = um_test_pick(random, -2, 8) / 4.0,
         .has_repetition_penalty = index % 4 == 1,
-        .repetition_penalty = pick(random, 2, 12) / 4.0,
+        .repetition_penalty = um_test_pick(random, 2, 12) / 4.0,
         .has_min_tokens = index % 3 == 1,
-        .min_tokens = pick(random, 1, 4),
+        .min_tokens = um_test_pick(random, 1, 4),
         .ignore_eos = index % 6 == 5,
         .wants_logprobs = index % 2 == 0,
-        .top_logprobs = index % 2 == 0 ? pick(random, 0, UM_LOGPROBS_MAX) : 0,
+        .top_logprobs = index % 2 == 0 ? um_test_pick(random, 0, UM_LOGPROBS_MAX) : 0,
     };
     x->request.want_draft = index % 6 == 1 || index % 6 == 3;
     if (x->request.want_draft) /* a guess is told from the plain logits below */
@@ -287,11 +279,11 @@ static void draw_subject(subject *x, int32_t index, uint64_t *random)
             given->has_min_tokens = given->ignore_eos = false;
     if (x->request.want_draft)
         return;
-    x->request.stop_token = index % 4 == 2 ? pick(random, 1, 34) : 0;
-    x->request.bias_count = pick(random, 0, UM_TINY_BIASES_MAX);
+    x->request.stop_token = index % 4 == 2 ? um_test_pick(random, 1, 34) : 0;
+    x->request.bias_count = um_test_pick(random, 0, UM_TINY_BIASES_MAX);
     for (int32_t i = 0; i < x->request.bias_count; i++)
-        x->request.biases[i] = (um_logit_edit){.token = 9 * i + pick(random, 0, 8),
-                                               .bias = (float)pick(random, -12, 8),
+        x->request.biases[i] = (um_logit_edit){.token = 9 * i + um_test_pick(random, 0, 8),
+                                               .bias = (float)um_test_pick(random, -12, 8),
                                                .repetition = 1};
 }
 

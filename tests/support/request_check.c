@@ -1,5 +1,7 @@
 #include "tests/support/request_check.h"
 
+#include "core/base/mem.h"
+
 static const um_family family = {.name = "llada", .has_eos_rules = true};
 static const um_params_limits limits = {
     .family = &family,
@@ -60,4 +62,26 @@ void um_test_accepted(um_endpoint endpoint, const char *const *bodies, size_t co
         um_test_count();
         um_api_request_deinit(&request);
     }
+}
+
+void um_test_failing_allocations(um_endpoint endpoint, const char *body, long least, long most)
+{
+    long n;
+
+    for (n = 1; n < most; n++) {
+        um_api_request r;
+        um_err err;
+        um_status status;
+
+        um_mem_fail_after(n);
+        status = um_test_parse(endpoint, body, false, &r, &err);
+        if (um_mem_fail_pending()) {
+            um_mem_fail_after(0);
+            UM_CHECK_INT(status, UM_OK);
+            um_api_request_deinit(&r);
+            break;
+        }
+        UM_CHECK_INT(status, UM_E_OVERLOADED);
+    }
+    UM_CHECK(n > least && n < most);
 }

@@ -29,6 +29,9 @@ typedef struct um_test_refusal {
 
 /* Every body is refused in that way. */
 void um_test_refusals(um_endpoint endpoint, const um_test_refusal *cases, size_t count);
+/* Parses the body again and again, with the first, second, ... allocation failing: each time it is
+ * UM_E_OVERLOADED, until all of them, more than `least` and fewer than `most`, succeed. */
+void um_test_failing_allocations(um_endpoint endpoint, const char *body, long least, long most);
 /* Every body is accepted, with `ignored` for x-unmask-ignored. */
 void um_test_accepted(um_endpoint endpoint, const char *const *bodies, size_t count,
                       const char *ignored);

@@ -6,6 +6,7 @@
 #include "core/engine/emit.h"
 #include "server/draft.h"
 #include "tests/support/draft_decoder.h"
+#include "tests/support/random.h"
 #include "tests/support/small_tokenizer.h"
 #include "tests/test.h"
 
@@ -34,20 +35,6 @@ static bool begins_with(const um_buf *text, const um_buf *prefix)
            memcmp(um_buf_view(text), um_buf_view(prefix), prefix->length) == 0;
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    return low + (int32_t)(next_random(state) % (uint64_t)(high - low + 1));
-}
-
 typedef struct generation {
     uint64_t random;
     um_tokenizer *tokenizer;
@@ -72,23 +59,23 @@ typedef struct generation {
 static void plan_tokens(generation *g)
 {
     static const char *const characters[] = {"\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x99\x82"};
-    int32_t ends = pick(&g->random, 0, 3);
+    int32_t ends = um_test_pick(&g->random, 0, 3);
 
     for (int32_t i = 0; i < UM_DECODER_CELLS;) {
-        int32_t kind = pick(&g->random, 0, 99);
-        const char *c = characters[pick(&g->random, 0, 2)];
+        int32_t kind = um_test_pick(&g->random, 0, 99);
+        const char *c = characters[um_test_pick(&g->random, 0, 2)];
 
         if (kind < 40)
-            g->plan[i++] = pick(&g->random, 0, 127);
+            g->plan[i++] = um_test_pick(&g->random, 0, 127);
         else if (kind < 65)
             for (; *c && i < UM_DECODER_CELLS; c++)
                 g->plan[i++] = (uint8_t)*c;
         else if (kind < 75)
-            g->plan[i++] = pick(&g->random, 128, 255);
+            g->plan[i++] = um_test_pick(&g->random, 128, 255);
         else if (kind < 96)
-            g->plan[i++] = pick(&g->random, TH, TAILED);
+            g->plan[i++] = um_test_pick(&g->random, TH, TAILED);
         else if (kind == 96 && ends == 0)
-            g->plan[i++] = pick(&g->random, LAST, TURN);
+            g->plan[i++] = um_test_pick(&g->random, LAST, TURN);
         else
             g->plan[i++] = OTHER;
     }
@@ -119,16 +106,17 @@ static void open_generation(generation *g, um_tokenizer *tokenizer, uint64_t see
     um_err err = {0};
 
     *g = (generation){.random = seed, .tokenizer = tokenizer};
-    g->params.block_length = pick(&g->random, 1, 24);
+    g->params.block_length = um_test_pick(&g->random, 1, 24);
     g->params.canvas_tokens =
-        g->params.block_length * pick(&g->random, 1, UM_DECODER_CELLS / g->params.block_length);
+        g->params.block_length *
+        um_test_pick(&g->random, 1, UM_DECODER_CELLS / g->params.block_length);
     g->params.max_tokens =
-        g->params.canvas_tokens - pick(&g->random, 0, g->params.block_length - 1);
-    g->params.grows = pick(&g->random, 0, 3) == 0;
+        g->params.canvas_tokens - um_test_pick(&g->random, 0, g->params.block_length - 1);
+    g->params.grows = um_test_pick(&g->random, 0, 3) == 0;
     g->length = g->params.grows ? g->params.block_length : g->params.canvas_tokens;
-    g->options = (um_draft_options){.full_only = pick(&g->random, 0, 9) == 0,
-                                    .confidence = pick(&g->random, 0, 1) == 0,
-                                    .token_ids = pick(&g->random, 0, 1) == 0};
+    g->options = (um_draft_options){.full_only = um_test_pick(&g->random, 0, 9) == 0,
+                                    .confidence = um_test_pick(&g->random, 0, 1) == 0,
+                                    .token_ids = um_test_pick(&g->random, 0, 1) == 0};
     full = g->options;
     full.full_only = true;
     plan_tokens(g);
@@ -259,7 +247,7 @@ static bool run_step(generation *g, bool begin)
 {
     um_draft_change changes[UM_DECODER_CELLS], guesses[UM_DECODER_CELLS];
     um_draft_step step = {.step = g->step++, .block_begin = g->block, .length = g->length};
-    int32_t guess_count = 0, masks = 0, share = pick(&g->random, 0, 3);
+    int32_t guess_count = 0, masks = 0, share = um_test_pick(&g->random, 0, 3);
 
     step.block_end = g->block + g->params.block_length;
     for (int32_t i = 0; i < UM_DECODER_CELLS; i++)
@@ -267,19 +255,19 @@ static bool run_step(generation *g, bool begin)
     for (int32_t i = begin ? 0 : step.block_begin; i < (begin ? g->length : step.block_end); i++) {
         if (g->tokens[i] != MASK)
             continue;
-        if (begin ? pick(&g->random, 0, 9) > 0 : pick(&g->random, 0, share) > 0) {
+        if (begin ? um_test_pick(&g->random, 0, 9) > 0 : um_test_pick(&g->random, 0, share) > 0) {
             masks++;
-            if (!begin && pick(&g->random, 0, 2) == 0) {
-                g->guesses[i] = pick(&g->random, 0, PARTIAL);
-                g->percents[i] = pick(&g->random, 0, 100);
+            if (!begin && um_test_pick(&g->random, 0, 2) == 0) {
+                g->guesses[i] = um_test_pick(&g->random, 0, PARTIAL);
+                g->percents[i] = um_test_pick(&g->random, 0, 100);
                 guesses[guess_count++] =
                     (um_draft_change){i, g->guesses[i], (float)g->percents[i] / 100.0f, false};
             }
             continue;
         }
         g->tokens[i] = g->plan[i];
-        g->pinned[i] = begin && pick(&g->random, 0, 1) == 0;
-        g->percents[i] = pick(&g->random, 0, 100);
+        g->pinned[i] = begin && um_test_pick(&g->random, 0, 1) == 0;
+        g->percents[i] = um_test_pick(&g->random, 0, 100);
         changes[step.changes++] =
             (um_draft_change){i, g->plan[i], (float)g->percents[i] / 100.0f, g->pinned[i]};
     }
@@ -342,9 +330,9 @@ static void run_generation(um_tokenizer *tokenizer, uint64_t seed)
                 (block_ended && g.block + g.params.block_length >= g.params.canvas_tokens);
         if (ended)
             finish(&g);
-        if (ended || pick(&g.random, 0, 2) > 0)
+        if (ended || um_test_pick(&g.random, 0, 2) > 0)
             take_frame(&g);
-        else if (pick(&g.random, 0, 1))
+        else if (um_test_pick(&g.random, 0, 1))
             um_draft_skip(g.drafts[0]);
         if (block_ended && !ended) {
             g.block += g.params.block_length;

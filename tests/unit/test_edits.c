@@ -4,6 +4,7 @@
 
 #include "core/base/mem.h"
 #include "core/engine/edits.h"
+#include "tests/support/random.h"
 
 #define VOCAB 40
 #define MASK 39
@@ -11,16 +12,6 @@
 #define EDITS_MAX 4096
 
 static const int32_t ends[] = {37, 38};
-
-/* splitmix64 (Steele, Lea and Flood) */
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return low + (int32_t)((z ^ z >> 31) % (uint64_t)(high - low + 1));
-}
 
 typedef struct scene {
     um_submission submission;
@@ -34,38 +25,40 @@ static void draw_scene(scene *s, uint64_t *random)
 {
     um_submission *submission = &s->submission;
     um_params *params = &submission->params;
-    bool biased = pick(random, 0, 1);
+    bool biased = um_test_pick(random, 0, 1);
 
     *s = (scene){0};
     *params = (um_params){
-        .canvas_tokens = pick(random, 1, TOKENS_MAX),
-        .frequency_penalty = pick(random, 0, 1) ? (float)pick(random, -8, 8) / 4 : 0,
-        .presence_penalty = pick(random, 0, 1) ? (float)pick(random, -8, 8) / 4 : 0,
-        .repetition_penalty = pick(random, 0, 2) ? (float)pick(random, 0, 8) / 4 : 1,
-        .min_tokens = pick(random, 0, 1) ? pick(random, 0, TOKENS_MAX) : 0,
-        .ignore_eos = pick(random, 0, 3) == 0,
+        .canvas_tokens = um_test_pick(random, 1, TOKENS_MAX),
+        .frequency_penalty =
+            um_test_pick(random, 0, 1) ? (float)um_test_pick(random, -8, 8) / 4 : 0,
+        .presence_penalty = um_test_pick(random, 0, 1) ? (float)um_test_pick(random, -8, 8) / 4 : 0,
+        .repetition_penalty =
+            um_test_pick(random, 0, 2) ? (float)um_test_pick(random, 0, 8) / 4 : 1,
+        .min_tokens = um_test_pick(random, 0, 1) ? um_test_pick(random, 0, TOKENS_MAX) : 0,
+        .ignore_eos = um_test_pick(random, 0, 3) == 0,
     };
     params->block_length = params->max_tokens = params->canvas_tokens;
     params->block_count = 1;
     params->count = UM_COUNT_QUOTA;
     params->steps_per_block = params->canvas_tokens;
     submission->prompt = s->prompt;
-    submission->prompt_tokens = pick(random, 0, TOKENS_MAX);
+    submission->prompt_tokens = um_test_pick(random, 0, TOKENS_MAX);
     submission->suffix = s->suffix;
-    submission->suffix_tokens = pick(random, 0, TOKENS_MAX);
+    submission->suffix_tokens = um_test_pick(random, 0, TOKENS_MAX);
     submission->stop_tokens = s->stop_tokens;
-    submission->stop_token_count = pick(random, 0, 2);
+    submission->stop_token_count = um_test_pick(random, 0, 2);
     submission->biases = s->biases;
     for (int32_t i = 0; i < TOKENS_MAX; i++) {
-        s->prompt[i] = pick(random, 0, VOCAB - 1);
-        s->suffix[i] = pick(random, 0, VOCAB - 1);
+        s->prompt[i] = um_test_pick(random, 0, VOCAB - 1);
+        s->suffix[i] = um_test_pick(random, 0, VOCAB - 1);
     }
-    s->stop_tokens[0] = pick(random, 0, MASK - 1); /* may be one of the model's */
+    s->stop_tokens[0] = um_test_pick(random, 0, MASK - 1); /* may be one of the model's */
     s->stop_tokens[1] = s->stop_tokens[0];
     for (int32_t token = 0; token < MASK && biased; token++)
-        if (pick(random, 0, 5) == 0)
+        if (um_test_pick(random, 0, 5) == 0)
             s->biases[submission->bias_count++] = (um_logit_edit){
-                .token = token, .bias = (float)pick(random, -100, 100), .repetition = 1};
+                .token = token, .bias = (float)um_test_pick(random, -100, 100), .repetition = 1};
 }
 
 static bool is_among(const int32_t *tokens, int32_t count, int32_t token)
@@ -148,7 +141,7 @@ static bool run_scene(scene *s, uint64_t *random)
     UM_CHECK_OK(um_edits_create(&s->submission, ends, 2, MASK, &edits, &err), err);
     any = edits != NULL;
     for (int32_t step = 0; step < s->submission.params.canvas_tokens; step++) {
-        bool early = pick(random, 0, 1);
+        bool early = um_test_pick(random, 0, 1);
         um_edits_runs runs = {0};
 
         if (edits) {
@@ -163,11 +156,13 @@ static bool run_scene(scene *s, uint64_t *random)
         if (early)
             compare_run(s, &canvas, out, runs.early_count, true);
         /* any order of places; a token may come again */
-        for (int32_t at = pick(random, 0, canvas.length - 1);; at = (at + 1) % canvas.length) {
+        for (int32_t at = um_test_pick(random, 0, canvas.length - 1);;
+             at = (at + 1) % canvas.length) {
             if (at < s->submission.prompt_tokens || !canvas.masked[at])
                 continue;
             canvas.masked[at] = 0;
-            canvas.tokens[at] = pick(random, 0, 1) ? pick(random, 0, 5) : pick(random, 0, 38);
+            canvas.tokens[at] = um_test_pick(random, 0, 1) ? um_test_pick(random, 0, 5)
+                                                           : um_test_pick(random, 0, 38);
             break;
         }
     }

@@ -5,6 +5,7 @@
 
 #include "core/base/rng.h"
 #include "core/engine/canvas.h"
+#include "tests/support/random.h"
 
 #define MASK 199
 #define END 198
@@ -338,21 +339,6 @@ static void a_gap_begins_with_the_blocks_that_its_draft_needs(void)
     um_canvas_deinit(&canvas);
 }
 
-/* splitmix64 (Steele, Lea and Flood) */
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    return low + (int32_t)(draw(state) % (uint64_t)(high - low + 1));
-}
-
 /* How long a gap gets whose position i holds script[i]. */
 static int32_t plain_growth(const int32_t *script, int32_t block, int32_t bound)
 {
@@ -373,21 +359,22 @@ static void growth_is_what_a_plain_loop_says(void)
     int32_t grown = 0, at_bound = 0;
 
     for (int i = 0; i < 3000; i++) {
-        um_params params = make_params("low_confidence", pick(&random, 1, 24), pick(&random, 1, 6));
+        um_params params = make_params("low_confidence", um_test_pick(&random, 1, 24),
+                                       um_test_pick(&random, 1, 6));
         int32_t around[8] = {'1', '2', '3', '4', '5', '6', '7', '8'}, script[ROOM], expected;
         um_submission submission = {.prompt = around,
-                                    .prompt_tokens = pick(&random, 0, 4),
+                                    .prompt_tokens = um_test_pick(&random, 0, 4),
                                     .suffix = around + 4,
-                                    .suffix_tokens = pick(&random, 0, 4)};
+                                    .suffix_tokens = um_test_pick(&random, 0, 4)};
         um_canvas canvas;
 
         params.grows = true;
         for (int32_t k = 0; k < params.canvas_tokens; k++)
-            script[k] = pick(&random, 1, 20) == 1 ? END : 'a' + pick(&random, 0, 3);
+            script[k] = um_test_pick(&random, 1, 20) == 1 ? END : 'a' + um_test_pick(&random, 0, 3);
         open_canvas(&canvas, &params, &submission);
         while (!canvas.finished) {
             int32_t positions[ROOM], count = um_canvas_candidates(&canvas, positions);
-            int32_t at = positions[pick(&random, 0, count - 1)];
+            int32_t at = positions[um_test_pick(&random, 0, count - 1)];
 
             um_canvas_apply(&canvas,
                             &(um_commit){.position = at,

@@ -4,20 +4,11 @@
 
 #include "core/base/mem.h"
 #include "core/engine/outbox.h"
+#include "tests/support/random.h"
 
 #define CANVAS 12
 #define BLOCKS 3
 #define WIDTH 3
-
-/* splitmix64 (Steele, Lea and Flood) */
-static int32_t pick(uint64_t *state, int32_t low, int32_t high)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return low + (int32_t)((z ^ z >> 31) % (uint64_t)(high - low + 1));
-}
 
 typedef struct fixture {
     um_ready ready;
@@ -129,17 +120,18 @@ static void run_random_reader(uint64_t *random)
 
     open_fixture(&f);
     while (!done) {
-        int32_t changes = pick(random, 0, 3) == 0 ? pick(random, 0, CANVAS - filled) : 0;
-        bool ends_block = ends < BLOCKS && pick(random, 0, 9) == 0;
+        int32_t changes =
+            um_test_pick(random, 0, 3) == 0 ? um_test_pick(random, 0, CANVAS - filled) : 0;
+        bool ends_block = ends < BLOCKS && um_test_pick(random, 0, 9) == 0;
         um_event event;
 
         done = filled + changes == CANVAS || step == 200;
         post_step(&f, ++step, changes, filled, ends_block);
         filled += changes;
         ends += ends_block;
-        if (!done && pick(random, 0, 5) > 0)
+        if (!done && um_test_pick(random, 0, 5) > 0)
             continue;
-        um_mem_fail_after(!done && pick(random, 0, 1) ? pick(random, 1, 3) : 0);
+        um_mem_fail_after(!done && um_test_pick(random, 0, 1) ? um_test_pick(random, 1, 3) : 0);
         event = take(&f);
         um_mem_fail_after(0);
         for (int32_t i = 0; i < event.change_count; i++)

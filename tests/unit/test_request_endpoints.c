@@ -1,7 +1,6 @@
 /*
  * Bodies of the endpoints beside chat and completions: what each takes, and what it refuses.
  */
-#include "core/base/mem.h"
 #include "tests/support/request_check.h"
 
 #define PARSED(endpoint, body)                                                                     \
@@ -276,26 +275,8 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
                                         "\"type\":\"text\",\"text\":\"a\"}]}")},
     };
 
-    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
-        long n;
-
-        for (n = 1; n < 200; n++) {
-            um_api_request r;
-            um_err err;
-            um_status status;
-
-            um_mem_fail_after(n);
-            status = um_test_parse(cases[i].endpoint, cases[i].body, false, &r, &err);
-            if (um_mem_fail_pending()) {
-                um_mem_fail_after(0);
-                UM_CHECK_INT(status, UM_OK);
-                um_api_request_deinit(&r);
-                break;
-            }
-            UM_CHECK_INT(status, UM_E_OVERLOADED);
-        }
-        UM_CHECK(n > 1 && n < 200);
-    }
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++)
+        um_test_failing_allocations(cases[i].endpoint, cases[i].body, 1, 200);
 }
 
 static const um_test tests[] = {

@@ -3,7 +3,6 @@
  * of the field, as clients see them (`code` and `param`). Here: what chat and completions share;
  * test_request_endpoints.c has the others, test_request_generate.c sampling and drafts.
  */
-#include "core/base/mem.h"
 #include "tests/support/request_check.h"
 
 /* ---- what comes out ------------------------------------------------------------------------- */
@@ -457,26 +456,8 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void)
         {UM_ENDPOINT_COMPLETIONS, "{\"prompt\":[[1],[2,3]],\"foo\":1}"},
     };
 
-    for (size_t i = 0; i < UM_COUNT_OF(cases); i++) {
-        long n;
-
-        for (n = 1; n < 50; n++) {
-            um_api_request r;
-            um_err err;
-            um_status status;
-
-            um_mem_fail_after(n);
-            status = um_test_parse(cases[i].endpoint, cases[i].body, false, &r, &err);
-            if (um_mem_fail_pending()) {
-                um_mem_fail_after(0);
-                UM_CHECK_INT(status, UM_OK);
-                um_api_request_deinit(&r);
-                break;
-            }
-            UM_CHECK_INT(status, UM_E_OVERLOADED);
-        }
-        UM_CHECK(n > 2 && n < 50);
-    }
+    for (size_t i = 0; i < UM_COUNT_OF(cases); i++)
+        um_test_failing_allocations(cases[i].endpoint, cases[i].body, 2, 50);
 }
 
 static const um_test tests[] = {
