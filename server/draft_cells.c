@@ -15,8 +15,8 @@ static um_status copy_ends(um_cells *cells)
     const um_draft_facts *facts = &cells->facts;
     size_t model = (size_t)facts->end_token_count, own = (size_t)facts->stop_token_count;
 
-    cells->end_count = model + own;
-    cells->ends = um_mem_calloc(cells->end_count + 1, sizeof(*cells->ends));
+    cells->end_count = facts->end_token_count + facts->stop_token_count;
+    cells->ends = um_mem_calloc(model + own + 1, sizeof(*cells->ends));
     if (!cells->ends)
         return UM_E_OVERLOADED;
     if (model > 0)
@@ -70,10 +70,7 @@ static uint8_t percent_of(float confidence)
 
 static bool is_end(const um_cells *cells, int32_t token)
 {
-    for (size_t i = 0; i < cells->end_count; i++)
-        if (cells->ends[i] == token)
-            return true;
-    return false;
+    return um_is_among(cells->ends, cells->end_count, token);
 }
 
 static void find_first_end(um_cells *cells)

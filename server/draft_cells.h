@@ -24,7 +24,7 @@ typedef struct um_cell {
 typedef struct um_cells {
     um_draft_facts facts; /* its token lists are not used any more */
     int32_t *ends;        /* [end_count], owned: tokens that end the answer */
-    size_t end_count;
+    int32_t end_count;
     um_cell *cells;   /* [capacity], owned */
     int32_t capacity; /* positions that the canvas can have */
     int32_t length;
