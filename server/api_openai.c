@@ -1,8 +1,6 @@
 #include "server/api_openai.h"
 
-#include <string.h>
-#include <sys/random.h>
-
+#include "core/base/entropy.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "server/api_job.h"
@@ -66,18 +64,9 @@ static void refuse(um_app *app, um_exchange *exchange, const um_err *err)
 
 /* ---- what is asked (thread pool) ------------------------------------------------------------ */
 
-static uint64_t random_seed(void)
-{
-    uint64_t seed;
-
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-        UM_FATAL("getrandom");
-    return seed;
-}
-
 static um_status prepare(um_api_job *job, um_err *err)
 {
-    return um_api_work_make(&job->app->served, &job->request, random_seed(), &job->work, err);
+    return um_api_work_make(&job->app->served, &job->request, um_entropy_seed(), &job->work, err);
 }
 
 /* ---- submitting ----------------------------------------------------------------------------- */

@@ -1,23 +1,15 @@
 #include "server/api_playground.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/random.h>
+
+#include "core/base/entropy.h"
 
 #define NONCE_BYTES ((UM_PLAYGROUND_NONCE_BYTES - 1) / 2)
 #define NONCE_PLACE "@NONCE@"
 
 void um_playground_nonce(char nonce[UM_PLAYGROUND_NONCE_BYTES])
 {
-    unsigned char random[NONCE_BYTES];
-    ssize_t got;
-
-    do
-        got = getrandom(random, sizeof(random), 0);
-    while (got < 0 && errno == EINTR);
-    UM_ASSERT(got == sizeof(random));
-    for (size_t i = 0; i < sizeof(random); i++)
-        snprintf(nonce + i * 2, 3, "%02x", random[i]);
+    um_entropy_hex(nonce, NONCE_BYTES);
 }
 
 void um_playground_page(const char *nonce, um_buf *out)

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "core/base/entropy.h"
 #include "core/base/mem.h"
 #include "server/commands.h"
 #include "server/draft_view.h"
@@ -69,13 +69,11 @@ static um_status resolve(const um_config *config, const um_served *served, const
                          um_params *out, um_err *err)
 {
     um_params_given given;
-    uint64_t seed = (uint64_t)config->seed;
+    uint64_t seed = config->seed < 0 ? um_entropy_seed() : (uint64_t)config->seed;
     um_status status = um_served_given(served, config, &given, err);
 
     if (status != UM_OK)
         return status;
-    if (config->seed < 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-        UM_FATAL("getrandom");
     return um_params_resolve(
         &given, &served->limits,
         &(um_params_place){.prompt_tokens = (int32_t)ids->count, .field = "prompt"}, seed, out,

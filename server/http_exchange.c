@@ -10,15 +10,14 @@
  */
 #include "server/http_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "core/base/clock.h"
+#include "core/base/entropy.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "server/http_error.h"
@@ -53,15 +52,8 @@ static void copy_id(char out[UMI_ID_BYTES], const char *theirs, const char *fall
 static void set_ids(um_exchange *exchange)
 {
     char own[4 + 32 + 1] = "req_";
-    unsigned char random[16];
-    ssize_t got;
 
-    do
-        got = getrandom(random, sizeof(random), 0);
-    while (got < 0 && errno == EINTR);
-    UM_ASSERT(got == sizeof(random));
-    for (size_t i = 0; i < sizeof(random); i++)
-        snprintf(own + 4 + i * 2, 3, "%02x", random[i]);
+    um_entropy_hex(own + 4, 16);
     copy_id(exchange->request_id, umi_exchange_request_header(exchange, "X-Request-Id"), own);
     copy_id(exchange->client_id, umi_exchange_request_header(exchange, "X-Client-Request-Id"), "");
 }

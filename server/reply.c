@@ -2,9 +2,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "core/base/clock.h"
+#include "core/base/entropy.h"
 #include "core/base/json.h"
 #include "server/http_error.h"
 #include "server/reply_pieces.h"
@@ -17,14 +17,10 @@ static const um_reply_dialect *const dialects[] = {
 
 static void make_id(const char *prefix, char *out, size_t size)
 {
-    unsigned char bytes[16];
-    int used = snprintf(out, size, "%s", prefix);
+    char random[33];
 
-    /* Below 256 bytes getrandom neither blocks (after boot) nor returns less. */
-    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
-        UM_FATAL("getrandom");
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        used += snprintf(out + used, size - (size_t)used, "%02x", bytes[i]);
+    um_entropy_hex(random, 16);
+    snprintf(out, size, "%s%s", prefix, random);
 }
 
 um_status um_reply_open(um_reply *reply, um_err *err)

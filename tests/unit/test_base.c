@@ -1,5 +1,6 @@
 /* core/base: buffers, checked memory, status, json, log levels, mailbox. */
 #include "core/base/buf.h"
+#include "core/base/entropy.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -397,10 +398,33 @@ static void mailbox_creation_survives_every_failed_allocation(void)
     um_mailbox_destroy(box);
 }
 
+/* Digits alone, as many as asked for, never the same twice, and every digit comes: 1,024 of them miss
+ * one with a chance below 1e-27. */
+static void entropy_is_hexadecimal_and_never_the_same(void)
+{
+    char one[2 * 32 + 2], other[2 * 32 + 2];
+    static const char digits[] = "0123456789abcdef";
+    unsigned seen = 0;
+
+    for (int i = 0; i < 32; i++) {
+        memset(one, 'x', sizeof(one));
+        um_entropy_hex(one, 16);
+        um_entropy_hex(other, 16);
+        UM_CHECK(one[32] == '\0' && one[33] == 'x');
+        UM_CHECK_INT(strspn(one, digits), 32);
+        UM_CHECK(strcmp(one, other) != 0);
+        for (int d = 0; d < 32; d++)
+            seen |= 1u << (strchr(digits, one[d]) - digits);
+    }
+    UM_CHECK_INT(seen, 0xffff);
+    UM_CHECK(um_entropy_seed() != um_entropy_seed());
+}
+
 static const um_test tests[] = {
     UM_TEST(status_names_and_texts_are_unique),
     UM_TEST(errors_carry_field_and_prefix_and_are_cut_to_fit),
     UM_TEST(errors_are_printable_whatever_they_quote),
+    UM_TEST(entropy_is_hexadecimal_and_never_the_same),
     UM_TEST(buf_builds_any_bytes),
     UM_TEST(buf_failure_is_sticky_and_keeps_what_it_had),
     UM_TEST(a_reserved_buf_does_not_allocate),
