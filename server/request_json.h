@@ -139,7 +139,7 @@ typedef struct um_api_request {
     bool echo_settings;   /* diffusion.echo */
     const char *user;     /* borrowed from the body, NULL: not given */
     um_buf ignored;       /* value of x-unmask-ignored; empty: nothing ignored */
-    size_t ignored_count; /* names met; not all of them are listed */
+    size_t ignored_count; /* names in it; no more are looked for once it is full */
 } um_api_request;
 
 /* On failure `out` is empty. */

@@ -310,8 +310,7 @@ static bool is_alias(const char *name, um_endpoint endpoint)
 /* Header text: visible ASCII only, and no comma, which separates the names. */
 static void note_ignored(um_api_request *request, const char *name)
 {
-    if (request->ignored_count++ >= IGNORED_NAMES_MAX)
-        return;
+    request->ignored_count++;
     if (request->ignored.length > 0)
         um_buf_text(&request->ignored, ", ");
     for (size_t i = 0; name[i] && i < IGNORED_NAME_BYTES_MAX; i++) {
@@ -325,18 +324,23 @@ um_status umi_find_unknown(const umi_table *t, umi_reading *reading, const um_js
                            um_err *err)
 {
     um_endpoint endpoint = reading->request->endpoint;
+    bool strict = t->strict || reading->rules->strict_params;
     const char *key;
     json_t *value;
 
     json_object_foreach((json_t *)object, key, value)
     {
-        umi_label label = umi_labelled("%s%s", t->prefix, key);
+        umi_label label;
 
+        /* the header is full, and a body may bring half a million names */
+        if (!strict && reading->request->ignored_count >= IGNORED_NAMES_MAX)
+            break;
+        label = umi_labelled("%s%s", t->prefix, key);
         if (umi_find_field(t, key, endpoint))
             continue;
         if (t == &umi_top_table && (strcmp(key, "model") == 0 || is_alias(key, endpoint)))
             continue;
-        if (t->strict || reading->rules->strict_params)
+        if (strict)
             return um_fail_field(err, UM_E_UNKNOWN_PARAM, label.text, "unknown parameter `%.64s`",
                                  label.text);
         note_ignored(reading->request, label.text);
