@@ -44,20 +44,12 @@ class Outcome:
         self.client = None
 
 
-class Load:
-    """Clients that ask one question after the other until they are told to stop.
+class Clients:
+    """Threads, each in work(seed) of its own, from `with` on until its end sets `stopping`."""
 
-        with Load(url, answers, clients=6) as load:
-            load.wait_for(20)
-            ...
-        assert load.count("failed") == 0
-    """
-
-    def __init__(self, url, answers, clients=6, retries=0, streamed=0.6, long_bodies=0.1, pause=0):
-        self.url, self.answers, self.retries = url, answers, retries
-        self.streamed, self.long_bodies, self.pause = streamed, long_bodies, pause
-        self.outcomes, self.lock, self.stopping = [], threading.Lock(), threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(seed,), daemon=True) for seed in range(clients)]
+    def __init__(self, count):
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(seed,), daemon=True) for seed in range(count)]
 
     def __enter__(self):
         self.start = time.monotonic()
@@ -70,6 +62,22 @@ class Load:
         for thread in self.threads:
             thread.join()
         self.seconds = time.monotonic() - self.start
+
+
+class Load(Clients):
+    """Clients that ask one question after the other until they are told to stop.
+
+        with Load(url, answers, clients=6) as load:
+            load.wait_for(20)
+            ...
+        assert load.count("failed") == 0
+    """
+
+    def __init__(self, url, answers, clients=6, retries=0, streamed=0.6, long_bodies=0.1, pause=0):
+        super().__init__(clients)
+        self.url, self.answers, self.retries = url, answers, retries
+        self.streamed, self.long_bodies, self.pause = streamed, long_bodies, pause
+        self.outcomes, self.lock = [], threading.Lock()
 
     def work(self, seed):
         rng = random.Random(seed)

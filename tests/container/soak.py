@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "server"
 
 from child import ROOT, wait_until  # noqa: E402
 from fleet import Fleet  # noqa: E402
-from load import Load, right_answers  # noqa: E402
+from load import Clients, Load, right_answers  # noqa: E402
 
 MODEL = ROOT / "models/pocket"
 CLIENTS, RUDE_CLIENTS = 6, 3
@@ -32,23 +32,12 @@ GROWTH_MAX_KIB = 8 * 1024
 SAMPLES = 20
 
 
-class Rude:
+class Rude(Clients):
     """Clients that leave in the middle, read slowly or send nonsense; what they get is not checked."""
 
     def __init__(self, port):
-        self.port, self.stopping, self.count = port, threading.Event(), 0
-        self.threads = [threading.Thread(target=self.work, args=(seed,), daemon=True)
-                        for seed in range(RUDE_CLIENTS)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+        super().__init__(RUDE_CLIENTS)
+        self.port, self.count = port, 0
 
     def work(self, seed):
         rng = random.Random(1000 + seed)
