@@ -5,10 +5,10 @@
  * How work is split never shows in the results: see cpu_kernels.h. Owner: the engine thread, which
  * is worker 0 of the pool.
  */
-#include <sched.h>
 #include <stdio.h>
 
 #include "core/base/clock.h"
+#include "core/base/cpu_count.h"
 #include "core/base/mem.h"
 #include "kernels/cpu/cpu_features.h"
 #include "kernels/cpu/cpu_kernels.h"
@@ -436,16 +436,6 @@ static um_status choose_level(const char *isa, umi_cpu_level *out, um_err *err)
     return status;
 }
 
-/* Cores that this process may use. */
-static int32_t core_count(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
-}
-
 static um_ops_table override_ref(void)
 {
     um_ops_table table = umi_ref_ops; /* embed, mix, select and memory stay ref's */
@@ -480,8 +470,8 @@ um_status umi_cpu_open(const um_backend_options *options, um_backend **out, um_e
     cpu->table = override_ref();
     cpu->ref.base.ops = &cpu->table;
     cpu->kernels = level_kernels(level);
-    status =
-        umi_pool_create(options->threads > 0 ? options->threads : core_count(), &cpu->pool, err);
+    status = umi_pool_create(options->threads > 0 ? options->threads : um_cpu_count(""), &cpu->pool,
+                             err);
     if (status == UM_OK)
         status = resize_scratch(cpu, LINEAR_SCRATCH_BYTES, err);
     if (status != UM_OK) {
