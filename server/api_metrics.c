@@ -35,7 +35,7 @@ static void head(page *p, const char *name, const char *type, const char *help)
 static void gauge(page *p, const char *name, double value, const char *help)
 {
     head(p, name, "gauge", help);
-    um_buf_printf(&p->out, PREFIX "%s{%s} %.9g\n", name, um_buf_view(&p->model), value);
+    um_buf_printf(&p->out, PREFIX "%s{%s} %.12g\n", name, um_buf_view(&p->model), value);
 }
 
 static void counter(page *p, const char *name, uint64_t value, const char *help)
@@ -72,13 +72,15 @@ static void histogram(page *p, const char *name, const um_histogram *h, const ch
 
 /* ---- the series ----------------------------------------------------------------------------- */
 
-static void write_now(page *p, const um_stats *s)
+static void write_now(page *p, um_app *app, const um_stats *s)
 {
+    gauge(p, "ready", um_app_gate(app, NULL) == UM_OK, "1 where /health says 200.");
     gauge(p, "num_requests_running", s->running, "Requests in the batch.");
     gauge(p, "num_requests_waiting", s->waiting, "Requests in the queue.");
     gauge(p, "kv_cache_usage_ratio", 0, "Share of the cache memory in use.");
-    gauge(p, "batch_occupancy_ratio", s->batch_occupancy,
-          "Requests of the last step by the room for them.");
+    gauge(
+        p, "batch_occupancy_ratio", s->batch_occupancy,
+        "1 where the last step had no room for a running request, else its share of --max-batch.");
     gauge(p, "canvas_tokens", (double)s->canvas_tokens, "Positions of all running canvases.");
 }
 
@@ -130,7 +132,7 @@ static void write_requests(page *p, const um_app *app, const um_stats *s)
     labelled(p, success, "finished_reason", "abort", s->endings[UM_ENDING_ABORT] + aborted);
     labelled(p, success, "finished_reason", "error", s->endings[UM_ENDING_ERROR]);
     counter(p, "requests_started_total", s->requests_submitted + aborted + refused,
-            "Generation requests, one per prompt.");
+            "Generation requests, one per prompt and choice.");
     head(p, frames, "counter", "Frames of streams written, by kind.");
     labelled(p, frames, "kind", "settled", app->api.counts.frames.settled);
     labelled(p, frames, "kind", "full", app->api.counts.frames.full);
@@ -164,6 +166,7 @@ static void write_info(page *p, const um_app *app)
 {
     const um_model_info *info = app->served.info;
 
+    gauge(p, "start_time_seconds", (double)app->started, "When the program started, Unix time.");
     gauge(p, "model_load_seconds", app->load_seconds, "Start to ready.");
     head(p, "build_info", "gauge", "What this program is.");
     um_buf_printf(&p->out, PREFIX "build_info{version=\"%s\",commit=\"%s\",backend=\"%s\"} 1\n",
@@ -189,7 +192,7 @@ static void write_http(void *context, const char *handler, const char *method,
 
 void um_api_metrics(void *context, um_exchange *exchange)
 {
-    const um_app *app = context;
+    um_app *app = context;
     um_stats stats = {0};
     page p = {0};
     um_err err = {0};
@@ -199,7 +202,7 @@ void um_api_metrics(void *context, um_exchange *exchange)
     else
         um_stats_init(&stats, 1, (int32_t)app->config->max_batch);
     append_label(&p.model, "model_name", app->model_id);
-    write_now(&p, &stats);
+    write_now(&p, app, &stats);
     write_work(&p, &stats);
     write_requests(&p, app, &stats);
     write_times(&p, &stats);

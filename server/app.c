@@ -52,6 +52,18 @@ static const um_route routes[] = {
 
 /* ---- facts ---------------------------------------------------------------------------------- */
 
+/* A step that takes longer than anybody waits. It may still end: nothing but a word in the log. */
+static bool is_stalled(um_app *app)
+{
+    bool stalled = um_engine_stalled(app->engine, STALL_SECONDS);
+
+    if (stalled && !app->stall_told)
+        um_log(UM_LOG_ERROR, "engine_stalled", "seconds=%.0f open=%zu", STALL_SECONDS,
+               app->api.open);
+    app->stall_told = stalled;
+    return stalled;
+}
+
 um_status um_app_gate(void *context, um_err *err)
 {
     um_app *app = context;
@@ -65,7 +77,7 @@ um_status um_app_gate(void *context, um_err *err)
         pthread_mutex_unlock(&loading->lock);
         return um_fail(err, UM_E_LOADING, "Model is loading (%d%%).", (int)(share * 100));
     case UM_APP_READY:
-        if (um_engine_stalled(app->engine, STALL_SECONDS))
+        if (is_stalled(app))
             return um_fail(err, UM_E_ENGINE, "The engine has stopped.");
         return UM_OK;
     case UM_APP_DRAINING:
@@ -281,15 +293,16 @@ static void finish_loading(um_app *app)
         return;
     }
     app->load_seconds = (double)(um_clock_now_ns(um_clock_system()) - app->opened_ns) / 1e9;
-    app->loading.status = status;
     if (status != UM_OK) {
         um_log(UM_LOG_ERROR, "load_failed", "%s", app->loading.err.message);
+        app->failure = app->loading.err;
+        app->failure.status = status;
         begin_drain(app);
         return;
     }
     app->state = UM_APP_READY;
     um_log(UM_LOG_INFO, "ready",
-           "model=%s precision=%s parameters=%llu weight_mib=%zu seconds=%.2f", app->model_id,
+           "model=\"%s\" precision=%s parameters=%llu weight_mib=%zu seconds=%.2f", app->model_id,
            app->served.info->precision == UM_F32 ? "f32" : "bf16",
            (unsigned long long)app->served.info->parameters, app->served.info->weight_bytes >> 20,
            app->load_seconds);
@@ -313,6 +326,11 @@ static void on_wake(uv_async_t *handle)
         finish_loading(app);
     if (app->engine)
         um_api_pump(app);
+    /* Nothing in this process can bring a lost device back: end, for a supervisor to start anew.
+     * Behind the pump, which takes the news of it and may have closed the engine. */
+    if (app->engine && um_engine_failure(app->engine, &app->failure) != UM_OK &&
+        app->state == UM_APP_READY)
+        begin_drain(app);
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -405,7 +423,7 @@ static um_status open_http(um_app *app, um_err *err)
     status = um_http_open(&app->loop, &options, &app->http, err);
     if (status != UM_OK)
         return status;
-    um_log(UM_LOG_INFO, "listening", "host=%s port=%u model=%s", config->host,
+    um_log(UM_LOG_INFO, "listening", "host=%s port=%u model=\"%s\"", config->host,
            um_http_port(app->http), app->model_id);
     if (!um_http_is_loopback(app->http) && app->key_count == 0)
         um_log(UM_LOG_WARN, "no_key",
@@ -452,6 +470,7 @@ um_status um_app_run(const um_config *config, um_err *err)
     if (!app)
         return um_fail(err, UM_E_NOMEM, "no memory for the server");
     app->config = config;
+    app->started = time(NULL);
     app->opened_ns = um_clock_now_ns(um_clock_system());
     pthread_mutex_init(&app->loading.lock, NULL);
     um_mem_join_freed();
@@ -465,9 +484,9 @@ um_status um_app_run(const um_config *config, um_err *err)
     UM_ASSERT(app->handles == 0);
     if (uv_loop_close(&app->loop) != 0)
         UM_FATAL("a handle of the loop was left open");
-    if (status == UM_OK && app->loading.status != UM_OK && app->loading.status != UM_E_CANCELLED) {
-        status = app->loading.status;
-        *err = app->loading.err;
+    if (status == UM_OK && app->failure.status != UM_OK) {
+        status = app->failure.status;
+        *err = app->failure;
     }
 done:
     pthread_mutex_destroy(&app->loading.lock);

@@ -3,7 +3,8 @@
  *
  *     LOADING    listening; a loader thread opens the checkpoint; /health says 503 model_loading
  *     READY      the engine thread runs
- *     DRAINING   after SIGTERM or SIGINT: new work is refused, what runs goes on for a while
+ *     DRAINING   after SIGTERM, SIGINT or the engine's failure: new work is refused, what runs goes
+ *                on for a while
  *     STOPPING   nothing is left: transport, engine and handles close, then the loop ends
  *
  * HTTP thread only, but for `loading`. The handlers of api_*.c get the app as their context.
@@ -12,6 +13,7 @@
 #define UM_SERVER_APP_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "server/api_openai.h"
 #include "server/http.h"
@@ -52,6 +54,7 @@ typedef struct um_app {
     pthread_t loader;
     bool loader_runs; /* to be joined */
     um_loading loading;
+    time_t started;
     uint64_t opened_ns;
     double load_seconds;
     um_served served;        /* from READY on */
@@ -59,6 +62,8 @@ typedef struct um_app {
     um_engine *engine;       /* NULL before READY */
     um_api api;
     um_buf openapi; /* the document, once somebody asked for it */
+    bool stall_told;
+    um_err failure; /* why it ends by itself, if it does: the process's status and last words */
 } um_app;
 
 /* Runs the server until it is told to stop. */

@@ -239,6 +239,8 @@ static void fail(um_stream *stream, const um_err *err)
     cancel_all(stream);
     if (!stream->exchange)
         return;
+    um_log(UM_LOG_WARN, "request_failed", "id=\"%s\" status=%s message=\"%s\"",
+           um_exchange_request_id(stream->exchange), um_status_name(err->status), err->message);
     exchange = let_go(stream);
     if (!stream->begun) {
         um_stream_refuse(exchange, stream->options.engine, err);

@@ -384,6 +384,18 @@ double um_engine_wait_estimate(um_engine *engine)
     return estimate;
 }
 
+um_status um_engine_failure(um_engine *engine, um_err *err)
+{
+    um_status status;
+
+    pthread_mutex_lock(&engine->lock);
+    status = engine->failure.status;
+    if (status != UM_OK && err)
+        *err = engine->failure;
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
 bool um_engine_stalled(um_engine *engine, double seconds)
 {
     bool stalled;
@@ -693,7 +705,8 @@ static void count_step(um_engine *engine, int32_t served, uint64_t began, uint64
     pthread_mutex_lock(&engine->lock);
     stats->forward_passes++;
     stats->positions_evaluated += (uint64_t)engine->plan->row_count;
-    stats->batch_occupancy = (double)served / engine->options.batch_max;
+    stats->batch_occupancy =
+        served < engine->running_count ? 1.0 : (double)served / engine->options.batch_max;
     um_histogram_add(&stats->step_seconds, seconds_between(began, now));
     um_histogram_add(&stats->step_batch_size, served);
     engine->progress_ns = now;

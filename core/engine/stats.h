@@ -33,8 +33,10 @@ typedef struct um_stats {
     /* now */
     int32_t running;
     int32_t waiting;
-    int64_t canvas_tokens;  /* generated positions of all running canvases, when fully grown */
-    double batch_occupancy; /* requests in the last step / batch_max; 0 when idle */
+    int64_t canvas_tokens; /* generated positions of all running canvases, when fully grown */
+    /* How full the last step was: 1 where it had no room for a running request, else its requests /
+     * batch_max; 0 when idle. */
+    double batch_occupancy;
     /* since start */
     uint64_t requests_submitted;
     uint64_t endings[UM_ENDING_COUNT];

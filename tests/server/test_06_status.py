@@ -61,7 +61,7 @@ def check_text_format(page):
     return kinds, samples
 
 
-SERIES = """num_requests_running num_requests_waiting kv_cache_usage_ratio batch_occupancy_ratio
+SERIES = """ready start_time_seconds num_requests_running num_requests_waiting kv_cache_usage_ratio batch_occupancy_ratio
     canvas_tokens prompt_tokens_total generation_tokens_total positions_evaluated_total
     tokens_filled_total tokens_revised_total forward_passes_total request_success_total
     requests_rejected_total stream_frames_total e2e_request_latency_seconds request_queue_time_seconds

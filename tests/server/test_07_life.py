@@ -4,9 +4,11 @@ import json
 import signal
 import socket
 import struct
+import time
 
 import pytest
 
+from child import TIMEOUT
 from unmask_server import CHAT, TEXT, chat, events, text
 
 LONG = {"prompt": [5] * 8, "max_tokens": 400, "seed": 1}  # minutes on the slow server
@@ -68,9 +70,11 @@ def test_while_the_model_loads(launch, big_checkpoint):
     refused.error(503, "model_loading")
     assert server.get("/health/live").status == 200  # the port answers before there is a model
     assert server.get("/v1/models").json["data"][0]["id"] == "big"
-    assert server.metrics()['requests_rejected_total{reason="loading"}'] == 1
+    samples = server.metrics()
+    assert samples['requests_rejected_total{reason="loading"}'] == 1 and samples["ready"] == 0
+    assert abs(samples["start_time_seconds"] - time.time()) < TIMEOUT
     server.wait_for_log("info ready ")
-    assert server.get("/health").status == 200
+    assert server.get("/health").status == 200 and server.metrics()["ready"] == 1
     assert server.chat(max_tokens=1).status == 200
 
 
@@ -208,8 +212,7 @@ def test_a_failing_step_is_told_in_the_stream(launch, path, body):
     assert (last["error"]["type"], last["error"]["code"]) == ("server_error", "engine_error")
     assert last["error"]["message"]
     assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
-    server.wait_idle()
-    assert server.metrics()['request_success_total{finished_reason="error"}'] == 1
+    assert server.wait() == 1
 
 
 @pytest.mark.case(52)

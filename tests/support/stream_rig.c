@@ -51,6 +51,12 @@ void um_exchange_reply(um_exchange *exchange, unsigned http_status, const char *
     um_buf_append(&exchange->out, body, length);
 }
 
+const char *um_exchange_request_id(const um_exchange *exchange)
+{
+    (void)exchange;
+    return "rig";
+}
+
 void um_exchange_reply_error(um_exchange *exchange, const um_err *err)
 {
     UM_ASSERT(!exchange->begun && !exchange->replied && !exchange->on_gone);

@@ -255,6 +255,29 @@ static void draining_refuses_new_work_and_finishes_the_old(void)
     close_fixture(&f);
 }
 
+/* Each takes 51 of the 64 rows of a step: one runs, the other waits for its turn. */
+static void a_step_without_room_for_all_is_full(void)
+{
+    fixture f;
+    um_stats stats;
+    uint64_t id;
+
+    prepare(&f);
+    f.options.context_max = 64;
+    UM_CHECK_STATUS(um_engine_create(&f.options, &f.engine, NULL), UM_OK);
+    UM_CHECK_STATUS(submit(&f, 50, &id), UM_OK);
+    um_engine_turn(f.engine);
+    um_engine_stats(f.engine, &stats);
+    UM_CHECK_NEAR(stats.batch_occupancy, 0.5, 0);
+    UM_CHECK_STATUS(submit(&f, 50, &id), UM_OK);
+    um_engine_turn(f.engine);
+    um_engine_stats(f.engine, &stats);
+    UM_CHECK_INT(stats.running, 2);
+    UM_CHECK_NEAR(stats.step_batch_size.sum, 2, 0);
+    UM_CHECK_NEAR(stats.batch_occupancy, 1, 0);
+    close_fixture(&f);
+}
+
 static void a_lost_device_ends_everything_and_refuses_more(void)
 {
     fixture f;
@@ -266,7 +289,11 @@ static void a_lost_device_ends_everything_and_refuses_more(void)
     UM_CHECK_STATUS(submit(&f, 5, &id), UM_OK);
     f.fails = true;
     UM_CHECK(!um_engine_stalled(f.engine, 1e9));
+    UM_CHECK_STATUS(um_engine_failure(f.engine, &err), UM_OK);
     UM_CHECK_STATUS(um_engine_turn(f.engine), UM_E_ENGINE);
+    UM_CHECK_STATUS(um_engine_failure(f.engine, NULL), UM_E_DEVICE);
+    UM_CHECK_STATUS(um_engine_failure(f.engine, &err), UM_E_DEVICE);
+    UM_CHECK_STR(err.message, "no device");
     event = take(&f);
     UM_CHECK(event.done && event.status == UM_E_ENGINE);
     UM_CHECK(strstr(event.error->message, "no device") != NULL);
@@ -593,6 +620,7 @@ static const um_test tests[] = {
     UM_TEST(places_are_bounded_and_freed),
     UM_TEST(a_cancelled_request_ends_at_the_next_turn),
     UM_TEST(draining_refuses_new_work_and_finishes_the_old),
+    UM_TEST(a_step_without_room_for_all_is_full),
     UM_TEST(a_lost_device_ends_everything_and_refuses_more),
     UM_TEST(only_an_engine_with_work_can_stall),
     UM_TEST(the_wait_estimate_comes_true),
