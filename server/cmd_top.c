@@ -14,14 +14,15 @@
 #include "server/http_get.h"
 #include "server/scrape.h"
 
-#define PAGE_BYTES_MAX ((size_t)4 << 20)
+#define PAGE_BYTES_MAX ((size_t)1 << 20)
 #define SECONDS_MAX 10
 
 typedef struct view {
     um_http_address address;
     um_http_get_options get;
-    um_buf page, before; /* owned */
-    double seconds;      /* between the two */
+    um_buf page, before, next; /* owned: the last two, and the storage of one that comes in */
+    double seconds;            /* between the two */
+    uint64_t scraped_ns;
     bool terminal;
 } view;
 
@@ -74,19 +75,16 @@ static void print_latency(const view *v, const char *label, const char *name)
 
 static void print_rejections(const view *v)
 {
-    static const char *const reasons[] = {"queue_full",  "queue_timeout", "context_length",
-                                          "bad_request", "auth",          "loading",
-                                          "draining"};
-    char label[64];
+    const char *at = um_buf_view(&v->page);
+    char reason[32];
+    double count;
     int shown = 0;
 
     fputs("  rejected       ", stdout);
-    for (size_t i = 0; i < UM_COUNT_OF(reasons); i++) {
-        snprintf(label, sizeof(label), "reason=\"%s\"", reasons[i]);
-        if (um_scrape_sum(um_buf_view(&v->page), "requests_rejected_total", label) > 0)
-            shown += printf(" %s %.0f", reasons[i],
-                            um_scrape_sum(um_buf_view(&v->page), "requests_rejected_total", label));
-    }
+    while ((at = um_scrape_next(at, "requests_rejected_total", "reason", reason, sizeof(reason),
+                                &count)))
+        if (count > 0)
+            shown += printf(" %s %.0f", reason, count);
     printf("%s\033[K\n", shown ? "" : " none");
 }
 
@@ -94,9 +92,10 @@ static void draw(const view *v)
 {
     const char *page = um_buf_view(&v->page);
     char model[64], backend[64];
+    double value;
 
-    um_scrape_label(page, "num_requests_running", "model_name", model, sizeof(model));
-    um_scrape_label(page, "build_info", "backend", backend, sizeof(backend));
+    um_scrape_next(page, "num_requests_running", "model_name", model, sizeof(model), &value);
+    um_scrape_next(page, "build_info", "backend", backend, sizeof(backend), &value);
     printf("\033[H%s  %s on %s\033[K\n\033[K\n", v->address.text, model, backend);
     printf(
         "  running %5.0f    waiting %5.0f    occupancy %3.0f %%    canvas positions %.0f\033[K\n",
@@ -139,19 +138,41 @@ static void print_line(const view *v)
            duration(step, text, sizeof(text)));
 }
 
+/* The pages stay as they are where there is no new one. A server that has started again counts from
+ * nothing. */
 static um_status scrape(view *v, um_err *err)
 {
     um_buf older = v->before;
     unsigned http_status = 0;
-    um_status status;
+    uint64_t now;
+    um_status status = um_http_get(&v->address, &v->get, &http_status, &v->next, err);
 
-    v->before = v->page;
-    v->page = older; /* its storage is used again */
-    status = um_http_get(&v->address, &v->get, &http_status, &v->page, err);
     if (status == UM_OK && http_status != 200)
-        return um_fail(err, UM_E_IO, "%s/metrics: status %u%s", v->address.text, http_status,
-                       http_status == 401 ? "; see --api-key" : "");
-    return status;
+        status = um_fail(err, UM_E_IO, "%s/metrics: status %u%s", v->address.text, http_status,
+                         http_status == 401 ? "; see --api-key" : "");
+    if (status != UM_OK)
+        return status;
+    v->before = v->page;
+    v->page = v->next;
+    v->next = older;
+    if (um_scrape_sum(um_buf_view(&v->before), "start_time_seconds", NULL) !=
+        gauge(v, "start_time_seconds"))
+        um_buf_clear(&v->before);
+    now = um_clock_now_ns(um_clock_system());
+    v->seconds = (double)(now - v->scraped_ns) / 1e9;
+    v->scraped_ns = now;
+    return UM_OK;
+}
+
+static void show(const view *v, um_status status, const um_err *err)
+{
+    if (!v->terminal)
+        print_line(v);
+    else if (status == UM_OK)
+        draw(v);
+    else
+        printf("\033[H%s\033[K\n\033[J", err->message);
+    fflush(stdout);
 }
 
 static void pause_for(double seconds)
@@ -165,25 +186,22 @@ static void pause_for(double seconds)
 static um_status watch(view *v, double interval, int64_t rounds, um_err *err)
 {
     um_status status = scrape(v, err);
-    uint64_t then = um_clock_now_ns(um_clock_system());
 
-    if (v->terminal && status == UM_OK)
+    if (status != UM_OK)
+        return status;
+    if (v->terminal)
         fputs("\033[2J\033[?25l", stdout);
-    for (int64_t i = 0; status == UM_OK && !interrupted && (rounds == 0 || i < rounds); i++) {
-        uint64_t now;
-
+    for (int64_t i = 0; !interrupted && (rounds == 0 || i < rounds); i++) {
         pause_for(interval);
         status = scrape(v, err);
-        now = um_clock_now_ns(um_clock_system());
-        v->seconds = (double)(now - then) / 1e9;
-        then = now;
-        if (status == UM_OK)
-            (v->terminal ? draw : print_line)(v);
-        fflush(stdout);
+        if (status != UM_OK &&
+            !v->terminal) /* who looks on sees it come back; a script must know */
+            return status;
+        show(v, status, err);
     }
     if (v->terminal)
         fputs("\033[?25h", stdout);
-    return status;
+    return UM_OK;
 }
 
 um_status um_cmd_top(const um_config *config, um_err *err)
@@ -210,5 +228,6 @@ um_status um_cmd_top(const um_config *config, um_err *err)
     status = watch(&v, config->interval, config->rounds, err);
     um_buf_deinit(&v.page);
     um_buf_deinit(&v.before);
+    um_buf_deinit(&v.next);
     return status;
 }

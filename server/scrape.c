@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
+/* Of a histogram, more than any of ours has: what a page can make us do is bounded. */
+#define BUCKETS_MAX 64
 #define PREFIX "unmask_"
 
 /* One line "unmask_NAME{labels} value". */
@@ -77,7 +81,8 @@ static const char *find_label(const series *s, const char *label, size_t *length
     return at;
 }
 
-void um_scrape_label(const char *page, const char *name, const char *label, char *out, size_t size)
+const char *um_scrape_next(const char *page, const char *name, const char *label, char *out,
+                           size_t size, double *count)
 {
     const char *value;
     size_t length;
@@ -89,9 +94,13 @@ void um_scrape_label(const char *page, const char *name, const char *label, char
             continue;
         value = find_label(&s, label, &length);
         if (value)
-            snprintf(out, size, "%.*s", (int)length, value);
-        return;
+            snprintf(out, size, "%.*s", (int)(length < size ? length : size), value);
+        um_utf8_make_printable(out);
+        *count = s.value;
+        line = next_line(line);
+        return line ? line : "";
     }
+    return NULL;
 }
 
 /* The bucket of `page` with this bound; 0 where it has none. */
@@ -116,6 +125,7 @@ double um_scrape_quantile(const char *before, const char *page, const char *name
     double total =
         bucket_count(page, name, (double)INFINITY) - bucket_count(before, name, (double)INFINITY);
     double rank = quantile * total, below = 0, lower = 0;
+    int32_t buckets = 0;
     const char *value;
     size_t length;
     series s;
@@ -129,7 +139,7 @@ double um_scrape_quantile(const char *before, const char *page, const char *name
             continue;
         bound = strtod(value, NULL);
         count = s.value - bucket_count(before, name, bound);
-        if (isinf(bound))
+        if (isinf(bound) || ++buckets > BUCKETS_MAX)
             break;
         if (count >= rank && count > below)
             return lower + (bound - lower) * (rank - below) / (count - below);

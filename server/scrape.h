@@ -12,8 +12,11 @@
 /* The sum of the series of `name` (without the unmask_ prefix) whose labels hold `label`
  * ("reason=\"queue_full\""; NULL: all of them). 0 where there are none. */
 double um_scrape_sum(const char *page, const char *name, const char *label);
-/* Copies the value of label `label` of the first series of `name`; "" where there is none. */
-void um_scrape_label(const char *page, const char *name, const char *label, char *out, size_t size);
+/* The first series of `name` in `page`: copies the value of its label `label`, printable and cut to
+ * `size`, "" where it has none, and its value. Returns where to look for the next one, or NULL where
+ * there was none; then `out` is "" and `value` untouched. */
+const char *um_scrape_next(const char *page, const char *name, const char *label, char *out,
+                           size_t size, double *value);
 /* Quantile 0..1 of the observations that histogram `name` has in `page` and not yet in `before`, as
  * PromQL's histogram_quantile computes it: linear inside a bucket, the last bound for what is beyond
  * it. NaN where nothing was observed. */

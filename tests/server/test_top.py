@@ -1,10 +1,12 @@
 """`unmask top`: what it shows are the server's own metrics."""
 import contextlib
+import http.server
 import os
 import pty
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -69,3 +71,62 @@ def test_nobody_there_and_no_key(launch):
     server.stop()
     result = top(url, "--rounds", "1")
     assert result.returncode == 1 and "refused" in result.stderr
+
+
+def fake_server(pages):
+    """Answers /metrics with one page after the other; the last one for ever. None hangs up."""
+    left = list(pages)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            page = left.pop(0) if len(left) > 1 else left[0]
+            if page is not None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(page)
+
+        def log_message(self, *_):
+            pass
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+def screen_of(pages, rounds):
+    """What the view draws in a terminal."""
+    parent, child = pty.openpty()
+    with fake_server(pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = subprocess.Popen([str(BINARY), "top", f"http://127.0.0.1:{server.server_port}", "--interval",
+                                    "0.1", "--rounds", str(rounds)], stdout=child, stdin=subprocess.DEVNULL)
+        os.close(child)
+        screen = b""
+        with contextlib.suppress(OSError):
+            while part := os.read(parent, 65536):
+                screen += part
+        assert process.wait(TIMEOUT) == 0
+        server.shutdown()
+    os.close(parent)
+    return screen.decode()
+
+
+def test_a_server_cannot_command_the_terminal():
+    page = b'unmask_num_requests_running{model_name="\x1b]0;me\x07\x1b[31m\x1b[2Jx"} 1\n'
+    screen = screen_of([page], 1)
+    assert "?]0;me??[31m?[2Jx on" in screen
+    assert "\x07" not in screen and "\x1b]" not in screen and "\x1b[31m" not in screen
+
+
+def test_a_restart_is_no_negative_rate_and_an_outage_no_end():
+    first, second = (b"unmask_start_time_seconds %d\nunmask_forward_passes_total %d\n" % pair
+                     for pair in ((100, 5000), (200, 3)))
+    screen = screen_of([first, None, second], 3)
+    frames = screen.split("\x1b[H")
+    rates = [float(rate) for rate in re.findall(r"steps/s +(\S+)", screen)]
+    assert len(rates) == 2 and rates[0] > 0 and rates[1] == 0
+    assert "http://127.0.0.1" in frames[1] and "steps/s" not in frames[1]  # the outage, in words
+
+
+def test_every_reason_of_a_refusal_is_shown():
+    lines = [b'unmask_requests_rejected_total{model_name="m",reason="%s"} %d\n' % pair
+             for pair in ((b"engine", 2), (b"auth", 0), (b"a_new_one", 7))]
+    assert re.search(r"rejected +engine 2 a_new_one 7\x1b", screen_of([b"".join(lines)], 1))

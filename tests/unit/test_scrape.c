@@ -1,6 +1,7 @@
 /* Reading /metrics: sums over labels, and quantiles against values worked out by hand. */
 #include <math.h>
 
+#include "core/base/buf.h"
 #include "server/scrape.h"
 #include "tests/test.h"
 
@@ -36,16 +37,48 @@ static void values_are_found_by_name_and_label(void)
     UM_CHECK_NEAR(um_scrape_sum("", "last", NULL), 0, 0);
 }
 
-static void labels_are_copied_and_cut(void)
+static void series_come_one_by_one_with_a_label(void)
 {
-    char text[8], small[4];
+    char text[16], small[4];
+    double value = -1;
+    const char *at = um_scrape_next(page, "rejected_total", "reason", text, sizeof(text), &value);
 
-    um_scrape_label(page, "rejected_total", "reason", text, sizeof(text));
     UM_CHECK_STR(text, "auth");
-    um_scrape_label(page, "rejected_total", "reason", small, sizeof(small));
+    UM_CHECK_NEAR(value, 2, 0);
+    UM_CHECK(um_scrape_next(page, "rejected_total", "reason", small, sizeof(small), &value));
     UM_CHECK_STR(small, "aut");
-    um_scrape_label(page, "rejected_total", "nothing", text, sizeof(text));
+    at = um_scrape_next(at, "rejected_total", "reason", text, sizeof(text), &value);
+    UM_CHECK_STR(text, "queue_full");
+    UM_CHECK_NEAR(value, 40.5, 0);
+    UM_CHECK(um_scrape_next(at, "rejected_total", "reason", text, sizeof(text), &value) == NULL);
     UM_CHECK_STR(text, "");
+    at = um_scrape_next(page, "last", "nothing", text, sizeof(text), &value);
+    UM_CHECK_STR(text, "");
+    UM_CHECK_NEAR(value, 3, 0);
+    UM_CHECK(um_scrape_next(at, "last", "nothing", text, sizeof(text), &value) == NULL);
+}
+
+static void labels_cannot_command_a_terminal(void)
+{
+    char text[64];
+    double value;
+
+    um_scrape_next("unmask_x{m=\"\x1b]0;me\a\x1b[2J \xff\"} 1\n", "x", "m", text, sizeof(text),
+                   &value);
+    UM_CHECK_STR(text, "?]0;me??[2J ?");
+}
+
+/* Without that bound a page of megabytes would keep the reader for minutes. */
+static void only_so_many_buckets_are_read(void)
+{
+    um_buf text = {0};
+
+    for (int i = 1; i <= 100; i++)
+        um_buf_printf(&text, "unmask_x_bucket{le=\"%d\"} %d\n", i, i);
+    um_buf_text(&text, "unmask_x_bucket{le=\"+Inf\"} 100\n");
+    UM_CHECK_NEAR(um_scrape_quantile("", um_buf_view(&text), "x", 0.5), 50, 1e-9);
+    UM_CHECK_NEAR(um_scrape_quantile("", um_buf_view(&text), "x", 0.9), 64, 1e-9);
+    um_buf_deinit(&text);
 }
 
 /* 50 observations: number 5 is in the middle of 10 in (0.1, 0.2], number 25 in the middle of 30 in
@@ -61,8 +94,8 @@ static void quantiles_are_of_what_came_in_between(void)
 }
 
 static const um_test tests[] = {
-    UM_TEST(values_are_found_by_name_and_label),
-    UM_TEST(labels_are_copied_and_cut),
+    UM_TEST(values_are_found_by_name_and_label),    UM_TEST(series_come_one_by_one_with_a_label),
+    UM_TEST(labels_cannot_command_a_terminal),      UM_TEST(only_so_many_buckets_are_read),
     UM_TEST(quantiles_are_of_what_came_in_between),
 };
 UM_TEST_MAIN(tests)
