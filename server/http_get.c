@@ -112,6 +112,20 @@ static um_status connect_to(call *c, const struct addrinfo *to, um_err *err)
     return failure ? fail_errno(c, failure, err) : UM_OK;
 }
 
+/* The first of the addresses that takes the connection: "localhost" is ::1 too, where nobody may be. */
+static um_status connect_to_any(call *c, const struct addrinfo *to, um_err *err)
+{
+    um_status status;
+
+    do {
+        if (c->fd >= 0)
+            close(c->fd);
+        status = connect_to(c, to, err);
+        to = to->ai_next;
+    } while (status != UM_OK && to);
+    return status;
+}
+
 /* Short enough for any socket's buffer, so one send takes it. */
 static um_status send_request(const call *c, um_err *err)
 {
@@ -184,7 +198,7 @@ um_status um_http_get(const um_http_address *address, const um_http_get_options 
     um_buf_clear(body);
     if (failure != 0)
         return um_fail(err, UM_E_IO, "%s: %s", address->text, gai_strerror(failure));
-    status = connect_to(&c, to, err);
+    status = connect_to_any(&c, to, err);
     if (status == UM_OK)
         status = send_request(&c, err);
     if (status == UM_OK)

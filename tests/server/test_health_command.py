@@ -53,6 +53,20 @@ def test_nobody_there_is_not_ready():
     assert result.returncode == 1 and f"127.0.0.1:{port}" in result.stderr and "refused" in result.stderr
 
 
+def test_a_name_with_several_addresses_is_tried_through(shared, tmp_path):
+    """On most machines localhost is ::1 first, where the server does not listen."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("::1 localhost\n127.0.0.1 localhost\n")
+    inside = ["unshare", "--mount", "--map-root-user", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no mount namespace of our own here")
+    first = subprocess.run([*inside, "getent", "ahosts", "localhost"], capture_output=True, text=True).stdout
+    assert first.startswith("::1 ")
+    result = subprocess.run([*inside, BINARY, "health", "--host", "localhost", "--port", str(shared.port)],
+                            capture_output=True, text=True, timeout=TIMEOUT)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "ready\n", "")
+
+
 def test_a_server_that_hangs_is_not_ready_in_bounded_time():
     with listener() as port:
         start = time.monotonic()
