@@ -1,5 +1,8 @@
 #include "server/api_openai.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "core/base/entropy.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -56,9 +59,14 @@ static um_api_reject reason_of(um_status status)
 
 static void refuse(um_app *app, um_exchange *exchange, const um_err *err)
 {
+    char field[sizeof(err->field)];
+
     app->api.counts.rejected[reason_of(err->status)]++;
-    um_log(UM_LOG_INFO, "refused", "request_id=%s status=%s field=%s",
-           um_exchange_request_id(exchange), um_status_name(err->status), err->field);
+    snprintf(field, sizeof(field), "%s", err->field);
+    for (char *at = field; (at = strchr(at, '"'));) /* a client's own word must not end the value */
+        *at = '\'';
+    um_log(UM_LOG_INFO, "refused", "id=\"%s\" status=%s field=\"%s\"",
+           um_exchange_request_id(exchange), um_status_name(err->status), field);
     um_stream_refuse(exchange, app->engine, err);
 }
 

@@ -88,9 +88,9 @@ static void log_end(const um_exchange *exchange)
 
     /* Probes and scrapes come all the time and tell little. */
     um_log(route && (route->flags & UM_ROUTE_OPEN) ? UM_LOG_DEBUG : UM_LOG_INFO, "request",
-           "id=%s client_id=%s route=%s status=%u key=%s ms=%" PRIu64, exchange->request_id,
-           exchange->client_id, route ? route->handler_name : "", exchange->status,
-           exchange->key_name, elapsed / 1000000);
+           "id=\"%s\" client_id=\"%s\" route=%s status=%u key=\"%s\" ms=%" PRIu64,
+           exchange->request_id, exchange->client_id, route ? route->handler_name : "",
+           exchange->status, exchange->key_name, elapsed / 1000000);
 }
 
 static void tell_gone(um_exchange *exchange)

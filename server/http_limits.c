@@ -98,7 +98,7 @@ static void look_at_reader(umi_connection *connection)
         connection->progress_at = now;
     }
     if (now - connection->progress_at >= connection->http->options.reader_timeout_ms) {
-        um_log(UM_LOG_INFO, "reader_too_slow", "id=%s",
+        um_log(UM_LOG_INFO, "reader_too_slow", "id=\"%s\"",
                um_exchange_request_id(connection->exchange));
         umi_connection_shutdown(connection);
     } else {

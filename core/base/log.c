@@ -124,7 +124,8 @@ static char *add_members(char *out, const char *message)
         if (key == 0)
             return add_member(out, "message", strlen("message"), at, strlen(at), false);
         rest = read_value(at + key + 1, &value, &length);
-        out = add_member(out, at, key, value, length, is_number(value, length));
+        out =
+            add_member(out, at, key, value, length, at[key + 1] != '"' && is_number(value, length));
         at = rest + strspn(rest, " ");
     }
     return out;

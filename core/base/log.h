@@ -5,7 +5,8 @@
  *     um_log(UM_LOG_INFO, "model_loaded", "dir=%s seconds=%.1f", name, seconds);
  *
  * As text a line is "TIME LEVEL EVENT key=value ...". As JSON it is one object: time, level, event, a
- * member for each key=value (a number where it is one), and `message` for text that is no pair.
+ * member for each key=value, and `message` for text that is no pair. Quote (key="value") what may hold
+ * blanks, and what must be text whatever it looks like; a plain value that is a number is one.
  *
  * Any thread. Level and format are set once at start.
  */

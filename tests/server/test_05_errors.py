@@ -131,7 +131,7 @@ def test_keys_guard_everything_but_health(launch, tmp_path):
             assert answer.headers["www-authenticate"].startswith("Bearer")
     for key, name in ((KEY, "key-1"), (OTHER, "alice")):
         assert server.post(CHAT, chat(), **bearer(key)).status == 200
-        assert server.wait_for_log(rf"status=200 key={name} ")
+        assert server.wait_for_log(rf'status=200 key="{name}" ')
         assert server.get("/metrics", **bearer(key, "bearer")).status == 200
 
 

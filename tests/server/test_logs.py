@@ -6,7 +6,7 @@ import re
 def test_every_line_is_an_object(launch):
     server = launch("--log-format", "json", "--log-level", "debug", "--slow-step", "1", "--backend", "ref")
     assert server.post("/v1/completions", {"prompt": "Once", "max_tokens": 2},
-                       **{"X-Request-Id": "mine-1", "X-Client-Request-Id": "theirs"}).status == 200
+                       **{"X-Request-Id": "1001", "X-Client-Request-Id": "theirs"}).status == 200
     assert server.chat(temperature=9).status == 400
     server.get("/health")
     server.stop()
@@ -18,9 +18,9 @@ def test_every_line_is_an_object(launch):
     assert {(line["route"], line["status"]) for line in asked} == {
         ("/v1/completions", 200), ("/v1/chat/completions", 400), ("/health", 200)}
     assert {**asked[0], "time": "", "ms": 0} == {
-        "time": "", "level": "info", "event": "request", "id": "mine-1", "client_id": "theirs",
+        "time": "", "level": "info", "event": "request", "id": "1001", "client_id": "theirs",
         "route": "/v1/completions", "status": 200, "key": "", "ms": 0}
-    assert found["refused"]["field"] == "temperature"
+    assert found["refused"]["field"] == "temperature" and found["refused"]["id"] == asked[1]["id"]
     slow = found["slow_step"]
     assert slow["ms"] >= 1 and slow["requests"] == 1 and slow["scored"] <= slow["rows"]
 
@@ -29,4 +29,4 @@ def test_text_is_the_default_and_slow_steps_are_few(launch):
     server = launch()
     assert server.text().status == 200
     server.stop()
-    assert " info request id=" in server.errors() and "slow_step" not in server.errors()
+    assert ' info request id="' in server.errors() and "slow_step" not in server.errors()

@@ -107,8 +107,9 @@ static void write_objects(void)
     char much[3000];
 
     um_log_set_format(UM_LOG_JSON);
-    um_log(UM_LOG_WARN, "pairs", "port=%d share=-0.5 zip=0123 id=%s empty= message=\"%s\" last=1",
-           8080, "a-1", "say \"hi\" \\ there");
+    um_log(UM_LOG_WARN, "pairs",
+           "port=%d share=-0.5 zip=0123 id=%s code=\"7\" empty= message=\"%s\" last=1", 8080, "a-1",
+           "say \"hi\" \\ there");
     um_log(UM_LOG_WARN, "words", "no pair at all, \"quoted\"");
     um_log(UM_LOG_WARN, "mixed", "count=3 and words");
     um_log(UM_LOG_WARN, "bare", " ");
@@ -139,7 +140,8 @@ static void log_objects_are_json(void)
 {
     static const char *const expected[] = {
         (",\"level\":\"warn\",\"event\":\"pairs\",\"port\":8080,\"share\":-0.5,\"zip\":\"0123\","
-         "\"id\":\"a-1\",\"empty\":\"\",\"message\":\"say \\\"hi\\\" \\\\ there\",\"last\":1}"),
+         "\"id\":\"a-1\",\"code\":\"7\",\"empty\":\"\",\"message\":\"say \\\"hi\\\" \\\\ "
+         "there\",\"last\":1}"),
         ",\"level\":\"warn\",\"event\":\"words\",\"message\":\"no pair at all, \\\"quoted\\\"\"}",
         ",\"level\":\"warn\",\"event\":\"mixed\",\"count\":3,\"message\":\"and words\"}",
         ",\"level\":\"warn\",\"event\":\"bare\"}",
