@@ -2,6 +2,7 @@
 times that must exceed other times."""
 import re
 import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from files import DOCKER, K8S, OPS, check, documents, load, merged, option_defau
 from unmask_server import Server
 
 COMPOSE = load(DOCKER / "compose.yaml")
+GPUS = load(DOCKER / "compose.cuda.yaml")["services"]
 BASE = documents(K8S / "base")
 DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
 
@@ -95,10 +97,47 @@ def test_prometheus_and_grafana_are_an_optional_profile():
     assert optional == {"prometheus", "grafana"}
 
 
-def test_podman_compose_reads_the_files():
+def test_replacing_a_replica_leaves_the_balancer_alone():
+    """Compose stops what depends on a service whose containers it replaces."""
+    assert not any("depends_on" in service for service in COMPOSE["services"].values())
+
+
+def test_logs_have_the_driver_that_their_options_are_for():
+    for service in COMPOSE["services"].values():
+        assert service["logging"]["driver"] == "json-file"
+
+
+def devices(service):
+    (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved["driver"] == "nvidia" and reserved["capabilities"] == ["gpu"] and "count" not in reserved
+    return reserved["device_ids"]
+
+
+def test_a_gpu_is_a_service_of_one_replica():
+    """Docker gives every replica of a service the same devices."""
+    assert all(service["deploy"]["replicas"] == 1 for service in GPUS.values())
+    ids = [device for service in GPUS.values() for device in devices(service)]
+    assert len(ids) == len(set(ids)) == len(GPUS) > 1
+
+
+def test_the_second_gpu_is_optional_and_found_like_the_first():
+    assert "profiles" not in GPUS["unmask"] and devices(GPUS["unmask"]) == ["0"]
+    for name, service in GPUS.items():
+        if name == "unmask":
+            continue
+        # the base's file, for lists of two services are joined: extending the first would add its device
+        assert service["extends"] == {"file": "compose.yaml", "service": "unmask"} and len(service["profiles"]) == 1
+        assert service["networks"] == {"inside": {"aliases": ["unmask"]}}
+        assert (service["image"], service["build"]) == (GPUS["unmask"]["image"], GPUS["unmask"]["build"])
+
+
+@pytest.mark.parametrize("profile", [(), ("--profile", "gpu1")])
+def test_podman_compose_reads_the_files(profile):
     if not shutil.which("podman"):
         pytest.skip("podman-compose asks podman for its version; scripts/container_test brings it")
-    said = check([OPS / "podman-compose", "-f", DOCKER / "compose.yaml", "-f", DOCKER / "compose.cuda.yaml", "config"])
+    # from there: it looks for the file of `extends` in the folder where it runs
+    said = check([OPS / "podman-compose", *profile, "-f", "compose.yaml", "-f", "compose.cuda.yaml", "config"],
+                 cwd=DOCKER)
     assert "unmask-cuda:latest" in said and "driver: nvidia" in said
 
 
@@ -135,6 +174,7 @@ def test_the_gpu_overlay_follows_the_schema_and_has_one_gpu(version, tmp_path):
     manifests = overlay("gpu")
     files = []
     for kind, manifest in manifests.items():
+    assert ("  unmask-gpu1:\n" in said) == bool(profile)
         files.append(tmp_path / f"{kind}.yaml")
         files[-1].write_text(yaml.safe_dump(manifest))
     check([OPS / "kubernetes-validate", "--strict", "-k", version, *files])
