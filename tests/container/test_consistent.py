@@ -59,6 +59,41 @@ def test_both_images_have_the_same_libraries_and_the_programs_own_health_check()
         assert "native" not in text  # an image fits other processors than its builder's
 
 
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_builds_without_a_commits_name_differ_as_their_sources_do(name, tmp_path):
+    """Clients may rely on system_fingerprint, into which it goes."""
+    text = text_of(name)
+    snippet = re.search(r"^RUN (revision=.*?fi) \\\n", text, re.M | re.S).group(1).replace("\\\n", " ")
+    assert "FROM" not in snippet and '-DUM_COMMIT="$revision"' in text
+    assert 'revision="$REVISION"' in text  # the label says what was given, and no hash
+
+    def revision(given, **files):
+        shutil.rmtree(tmp_path)
+        (tmp_path / "core").mkdir(parents=True)
+        for file, content in files.items():
+            (tmp_path / "core" / file).write_text(content)
+        return check(["bash", "-euo", "pipefail", "-c", f'{snippet}; echo "$revision"'], cwd=tmp_path,
+                     env={"PATH": "/usr/bin:/bin", "REVISION": given}).strip()
+
+    first = revision("unknown", a="1", b="2")
+    assert re.fullmatch("src-[0-9a-f]{8}", first)
+    assert first == revision("unknown", b="2", a="1")
+    others = [revision("unknown", a="1", b="3"), revision("unknown", a="1", c="2"), revision("unknown", a="2", b="1")]
+    assert len({first, *others}) == 4
+    assert revision("0123456789ab", a="1") == "0123456789ab"
+
+
+def test_only_our_checkpoint_goes_into_an_image_or_the_repository():
+    for name, folder in ((".dockerignore", "models"), (".gitignore", "/models")):
+        lines = (ROOT / name).read_text().splitlines()
+        assert lines.index(f"!{folder}/pocket") > lines.index(f"{folder}/*")
+    ignored = subprocess.run(["git", "-C", ROOT, "check-ignore", "models/llada/config.json", "docker/.env",
+                              "models/pocket/config.json"], capture_output=True, text=True)
+    if ignored.returncode > 1:
+        pytest.skip("no checkout of git")
+    assert ignored.stdout.split() == ["models/llada/config.json", "docker/.env"]
+
+
 # ---- compose and the balancer ----
 
 
