@@ -251,6 +251,8 @@ def deep(lanes):
     lanes.wait()
     pytest(lanes.totals, "release", "tests/container/faults", stage="faults")
     single(lanes.totals, "containers", ["bash", "scripts/container_test"])
+    if lanes.with_cuda:
+        single(lanes.totals, "container cuda", ["bash", "scripts/container_test", "cuda"])
     for release in ("bookworm", "trixie"):
         single(lanes.totals, f"Debian {release}",
                ["bash", "scripts/test_in_debian", release, "--compilers", "--without-cuda"])
