@@ -30,14 +30,25 @@ def load(path):
 
 
 def documents(folder):
-    """Every manifest of a folder by its kind."""
+    """Every manifest of a folder by its kind, those that its kustomization makes among them."""
     found = {}
     for path in sorted(folder.glob("*.yaml")):
         document = load(path)
         if "kind" in document:
             assert document["kind"] not in found
             found[document["kind"]] = document
+    for rule in found.get("Kustomization", {}).get("configMapGenerator", ()):
+        assert "ConfigMap" not in found
+        found["ConfigMap"] = config_map(folder, rule)
     return found
+
+
+def config_map(folder, rule):
+    """What a configMapGenerator makes of its files of variables, but for the hash in its name."""
+    lines = [line for file in rule["envs"] for line in (folder / file).read_text().splitlines()]
+    return {"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": rule["name"], "labels": rule["options"]["labels"]},
+            "data": dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))}
 
 
 @functools.cache

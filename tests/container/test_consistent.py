@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from child import ROOT
-from files import DOCKER, K8S, OPS, check, documents, load, merged, option_defaults, seconds
+from files import DOCKER, K8S, OPS, check, config_map, documents, load, merged, option_defaults, seconds
 from unmask_server import Server
 
 COMPOSE = load(DOCKER / "compose.yaml")
@@ -174,6 +174,7 @@ def test_podman_compose_reads_the_files(profile):
     said = check([OPS / "podman-compose", *profile, "-f", "compose.yaml", "-f", "compose.cuda.yaml", "config"],
                  cwd=DOCKER)
     assert "unmask-cuda:latest" in said and "driver: nvidia" in said
+    assert ("  unmask-gpu1:\n" in said) == bool(profile)
 
 
 # ---- Kubernetes ----
@@ -189,6 +190,8 @@ def overlay(folder):
             found.update(overlay(path.name))
         else:
             found[load(path)["kind"]] = load(path)
+    for rule in settings.get("configMapGenerator", ()):
+        found["ConfigMap"] = config_map(K8S / folder, rule)
     for patch in settings.get("patches", ()):
         change = load(K8S / folder / patch["path"])
         assert change["metadata"]["name"] == found[change["kind"]]["metadata"]["name"]
@@ -200,7 +203,8 @@ def test_kustomizations_name_every_manifest():
     for folder in ("base", "gpu"):
         settings = load(K8S / folder / "kustomization.yaml")
         named = set(settings["resources"]) | {patch["path"] for patch in settings.get("patches", ())}
-        there = {path.name for path in (K8S / folder).glob("*.yaml")} - {"kustomization.yaml"}
+        named |= {name for rule in settings.get("configMapGenerator", ()) for name in rule["envs"]}
+        there = {path.name for path in (K8S / folder).iterdir()} - {"kustomization.yaml"}
         assert there == named - {"../base"}
 
 
@@ -209,13 +213,66 @@ def test_the_gpu_overlay_follows_the_schema_and_has_one_gpu(version, tmp_path):
     manifests = overlay("gpu")
     files = []
     for kind, manifest in manifests.items():
-    assert ("  unmask-gpu1:\n" in said) == bool(profile)
         files.append(tmp_path / f"{kind}.yaml")
         files[-1].write_text(yaml.safe_dump(manifest))
     check([OPS / "kubernetes-validate", "--strict", "-k", version, *files])
     container = pod(manifests)["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["readinessProbe"] == pod(BASE)["containers"][0]["readinessProbe"]  # the rest stayed
+
+
+def kustomized(folder):
+    """What kubectl makes of it, without a cluster."""
+    if not shutil.which("kubectl"):
+        pytest.skip("no kubectl on this machine")
+    found = list(yaml.safe_load_all(check(["kubectl", "kustomize", K8S / folder])))
+    assert len({document["kind"] for document in found}) == len(found)
+    return {document["kind"]: document for document in found}
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_kubectl_makes_the_same_of_a_kustomization(folder):
+    made, expected = kustomized(folder), overlay(folder)
+    namespace = load(K8S / "base/kustomization.yaml")["namespace"]
+    config = made["ConfigMap"]["metadata"]
+    assert re.fullmatch("unmask-[a-z0-9]{10}", config["name"])  # other options, another name: a rollout
+    assert pod(made)["containers"][0]["envFrom"][0] == {"configMapRef": {"name": config["name"]}}
+    pod(made)["containers"][0]["envFrom"][0]["configMapRef"]["name"] = config["name"] = "unmask"
+    image = load(K8S / folder / "kustomization.yaml")["images"][0]
+    assert pod(made)["containers"][0].pop("image") == f"{image.get('newName', 'unmask')}:{image['newTag']}"
+    del pod(expected)["containers"][0]["image"]
+    assert made["Namespace"] == expected["Namespace"] and made["Namespace"]["metadata"]["name"] == namespace
+    for kind in expected.keys() - {"Namespace"}:
+        assert made[kind]["metadata"].pop("namespace") == namespace
+        assert made[kind] == expected[kind], kind
+
+
+def test_the_autoscaler_alone_says_how_many_replicas():
+    """With a number in the Deployment every `kubectl apply` would undo what it did."""
+    for folder in ("base", "gpu"):
+        assert "replicas" not in overlay(folder)["Deployment"]["spec"]
+        assert overlay(folder)["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_there_are_as_many_threads_as_cpus_are_asked_for(folder):
+    """A request is no limit that the program could see."""
+    manifests = overlay(folder)
+    resources = pod(manifests)["containers"][0]["resources"]
+    assert manifests["ConfigMap"]["data"]["UNMASK_THREADS"] == resources["requests"]["cpu"]
+    assert "cpu" not in resources["limits"]
+
+
+def test_the_secret_is_made_as_the_pods_look_for_it():
+    secret = pod(BASE)["containers"][0]["envFrom"][1]["secretRef"]
+    namespace = load(K8S / "base/kustomization.yaml")["namespace"]
+    command = (f"kubectl -n {namespace} create secret generic {secret['name']} "
+               "--from-literal=UNMASK_API_KEY=KEY1,KEY2\n")
+    for path in (K8S / "base/options.env", ROOT / "docs/operations.md"):
+        assert command in path.read_text(), path
+    assert "api_key" in option_defaults()
+    # who publishes must not do so without keys because the secret is somewhere else
+    assert secret["optional"] is True and "optional: true" in (K8S / "optional/ingress.yaml").read_text()
 
 
 def pod(manifests):
@@ -238,7 +295,9 @@ def test_selectors_match_the_pods_labels(folder):
 def test_what_is_optional_refers_to_the_service():
     optional = documents(K8S / "optional")
     service = BASE["Service"]
-    backend = optional["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    (path,) = optional["Ingress"]["spec"]["rules"][0]["http"]["paths"]  # not /metrics, not the playground
+    assert (path["path"], path["pathType"]) == ("/v1", "Prefix")
+    backend = path["backend"]["service"]
     assert backend == {"name": service["metadata"]["name"], "port": {"name": service["spec"]["ports"][0]["name"]}}
     monitor = optional["ServiceMonitor"]["spec"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
