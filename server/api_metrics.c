@@ -95,16 +95,14 @@ static void write_work(page *p, const um_stats *s)
     counter(p, "forward_passes_total", s->forward_passes, "Batched denoising steps.");
 }
 
-static uint64_t write_rejected(page *p, const um_app *app, const um_stats *s)
+static void write_rejected(page *p, const um_app *app, const um_stats *s)
 {
     static const char name[] = "requests_rejected_total";
     const uint64_t *api = app->api.counts.rejected;
-    uint64_t http[UM_HTTP_REJECT_COUNT], total = 0;
+    uint64_t http[UM_HTTP_REJECT_COUNT];
 
-    for (int i = 0; i < UM_HTTP_REJECT_COUNT; i++) {
-        http[i] = app->http ? um_http_rejected(app->http, (um_http_reject)i) : 0;
-        total += http[i];
-    }
+    for (int i = 0; i < UM_HTTP_REJECT_COUNT; i++)
+        http[i] = um_http_rejected(app->http, (um_http_reject)i);
     http[UM_HTTP_REJECT_DRAINING] += api[UM_API_REJECT_DRAINING];
     http[UM_HTTP_REJECT_ENGINE] += api[UM_API_REJECT_ENGINE];
     http[UM_HTTP_REJECT_BAD_REQUEST] += api[UM_API_REJECT_BAD_REQUEST];
@@ -114,24 +112,21 @@ static uint64_t write_rejected(page *p, const um_app *app, const um_stats *s)
     labelled(p, name, "reason", "queue_full", api[UM_API_REJECT_QUEUE_FULL]);
     labelled(p, name, "reason", "context_length", api[UM_API_REJECT_CONTEXT_LENGTH]);
     labelled(p, name, "reason", "queue_timeout", s->queue_timeouts);
-    for (int i = 0; i < UM_API_REJECT_COUNT; i++)
-        total += api[i];
-    return total;
 }
 
 static void write_requests(page *p, const um_app *app, const um_stats *s)
 {
     static const char success[] = "request_success_total", frames[] = "stream_frames_total";
     uint64_t aborted = app->api.counts.aborted;
-    uint64_t refused = write_rejected(p, app, s);
 
+    write_rejected(p, app, s);
     head(p, success, "counter", "Generation requests that ended, by reason.");
     labelled(p, success, "finished_reason", "stop", s->endings[UM_ENDING_STOP]);
     labelled(p, success, "finished_reason", "length", s->endings[UM_ENDING_LENGTH]);
     labelled(p, success, "finished_reason", "tool_calls", 0);
     labelled(p, success, "finished_reason", "abort", s->endings[UM_ENDING_ABORT] + aborted);
     labelled(p, success, "finished_reason", "error", s->endings[UM_ENDING_ERROR]);
-    counter(p, "requests_started_total", s->requests_submitted + aborted + refused,
+    counter(p, "requests_started_total", um_http_generations(app->http) + app->api.counts.more,
             "Generation requests, one per prompt and choice.");
     head(p, frames, "counter", "Frames of streams written, by kind.");
     labelled(p, frames, "kind", "settled", app->api.counts.frames.settled);

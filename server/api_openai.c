@@ -157,6 +157,7 @@ static um_status submit(um_api_job *job, um_err *err)
     um_stream_attach(stream, job->exchange, ids);
     file_tickets(&app->api, tickets, work->count, stream);
     app->api.open++;
+    app->api.counts.more += work->count - 1;
     stream = NULL; /* its tickets hold it now */
 done:
     um_stream_destroy(stream);

@@ -138,17 +138,6 @@ void um_api_model(void *context, um_exchange *exchange)
 
 /* ---- health and version --------------------------------------------------------------------- */
 
-/* A dead engine is one request's 500 but the server's 503: balancers must look elsewhere. */
-static void reply_dead(um_exchange *exchange, const um_err *err)
-{
-    um_buf body = {0};
-
-    um_http_error_custom(err->message, "server_error", NULL, "engine_dead", &body);
-    um_exchange_retry_after(exchange, 30000);
-    um_exchange_reply(exchange, 503, JSON, um_buf_view(&body), body.length);
-    um_buf_deinit(&body);
-}
-
 void um_api_health(void *context, um_exchange *exchange)
 {
     static const char ok[] = "{\"status\":\"ok\"}";
@@ -157,8 +146,6 @@ void um_api_health(void *context, um_exchange *exchange)
 
     if (status == UM_OK)
         um_exchange_reply(exchange, 200, JSON, ok, sizeof(ok) - 1);
-    else if (status == UM_E_ENGINE)
-        reply_dead(exchange, &err);
     else
         um_exchange_reply_error(exchange, &err);
 }

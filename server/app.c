@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -21,7 +22,11 @@
 #define HEADER_TIMEOUT_MS 30000
 #define BODY_TIMEOUT_MS 30000
 #define READER_TIMEOUT_MS 30000
-#define STALL_SECONDS 60.0
+/* Of one denoising step, where --stall-timeout says nothing: on a CPU one over a long context takes
+ * minutes. */
+#define HOST_STALL_SECONDS 600
+#define DEVICE_STALL_SECONDS 60
+#define WATCH_MS 1000
 /* When all work has ended, answers may still be on their way to slow readers. */
 #define FLUSH_TICK_MS 10
 #define FLUSH_TICKS_MAX 200
@@ -52,16 +57,11 @@ static const um_route routes[] = {
 
 /* ---- facts ---------------------------------------------------------------------------------- */
 
-/* A step that takes longer than anybody waits. It may still end: nothing but a word in the log. */
-static bool is_stalled(um_app *app)
+static double stall_seconds(const um_app *app)
 {
-    bool stalled = um_engine_stalled(app->engine, STALL_SECONDS);
-
-    if (stalled && !app->stall_told)
-        um_log(UM_LOG_ERROR, "engine_stalled", "seconds=%.0f open=%zu", STALL_SECONDS,
-               app->api.open);
-    app->stall_told = stalled;
-    return stalled;
+    if (app->config->stall_timeout > 0)
+        return (double)app->config->stall_timeout;
+    return um_backend_is_host(app->served.backend) ? HOST_STALL_SECONDS : DEVICE_STALL_SECONDS;
 }
 
 um_status um_app_gate(void *context, um_err *err)
@@ -77,7 +77,7 @@ um_status um_app_gate(void *context, um_err *err)
         pthread_mutex_unlock(&loading->lock);
         return um_fail(err, UM_E_LOADING, "Model is loading (%d%%).", (int)(share * 100));
     case UM_APP_READY:
-        if (is_stalled(app))
+        if (um_engine_stalled(app->engine, stall_seconds(app)))
             return um_fail(err, UM_E_ENGINE, "The engine has stopped.");
         return UM_OK;
     case UM_APP_DRAINING:
@@ -144,6 +144,7 @@ static void close_handles(um_app *app)
         return;
     uv_close((uv_handle_t *)&app->wake, on_handle_closed);
     uv_close((uv_handle_t *)&app->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&app->watch, on_handle_closed);
     for (size_t i = 0; i < UM_COUNT_OF(app->signals); i++)
         uv_close((uv_handle_t *)&app->signals[i], on_handle_closed);
 }
@@ -230,6 +231,22 @@ static void begin_drain(um_app *app)
     um_app_settle(app);
 }
 
+/* A step that does not come back: neither can its thread be joined nor what it holds be freed. The
+ * end of the process closes every connection, so that a balancer repeats what was not begun, and a
+ * supervisor starts anew. */
+static void on_watch(uv_timer_t *timer)
+{
+    um_app *app = timer->data;
+
+    if (um_engine_failure(app->engine, NULL) != UM_OK ||
+        !um_engine_stalled(app->engine, stall_seconds(app)))
+        return;
+    um_log(UM_LOG_ERROR, "engine_stalled", "open=%zu", app->api.open);
+    fprintf(stderr, "unmask: a step has not ended for %.0f s (--stall-timeout)\n",
+            stall_seconds(app));
+    _exit(EXIT_FAILURE);
+}
+
 /* ---- loading -------------------------------------------------------------------------------- */
 
 static bool on_progress(void *context, double share)
@@ -301,6 +318,7 @@ static void finish_loading(um_app *app)
         return;
     }
     app->state = UM_APP_READY;
+    uv_timer_start(&app->watch, on_watch, WATCH_MS, WATCH_MS);
     um_log(UM_LOG_INFO, "ready",
            "model=\"%s\" precision=%s parameters=%llu weight_mib=%zu seconds=%.2f", app->model_id,
            app->served.info->precision == UM_F32 ? "f32" : "bf16",
@@ -377,12 +395,13 @@ static um_status open_handles(um_app *app, um_err *err)
     if (uv_async_init(&app->loop, &app->wake, on_wake) != 0)
         return um_fail(err, UM_E_IO, "cannot make the wake-up handle");
     uv_timer_init(&app->loop, &app->timer);
-    app->wake.data = app->timer.data = app;
+    uv_timer_init(&app->loop, &app->watch);
+    app->wake.data = app->timer.data = app->watch.data = app;
     for (size_t i = 0; i < UM_COUNT_OF(numbers); i++) {
         uv_signal_init(&app->loop, &app->signals[i]);
         app->signals[i].data = app;
     }
-    app->handles = 2 + UM_COUNT_OF(numbers);
+    app->handles = 3 + UM_COUNT_OF(numbers);
     for (size_t i = 0; i < UM_COUNT_OF(numbers); i++)
         if (uv_signal_start(&app->signals[i], on_signal, numbers[i]) != 0)
             return um_fail(err, UM_E_IO, "cannot watch for signal %d", numbers[i]);

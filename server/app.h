@@ -45,6 +45,7 @@ typedef struct um_app {
     uv_async_t wake; /* engine or loader have news */
     uv_signal_t signals[3];
     uv_timer_t timer;  /* of drain and stop */
+    uv_timer_t watch;  /* of steps that do not end */
     unsigned handles;  /* of the above, initialised and not yet closed */
     um_http_key *keys; /* [key_count], owned */
     size_t key_count;
@@ -62,7 +63,6 @@ typedef struct um_app {
     um_engine *engine;       /* NULL before READY */
     um_api api;
     um_buf openapi; /* the document, once somebody asked for it */
-    bool stall_told;
     um_err failure; /* why it ends by itself, if it does: the process's status and last words */
 } um_app;
 

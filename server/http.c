@@ -158,6 +158,11 @@ void umi_http_reject(um_http *http, const um_route *route, um_http_reject reason
         http->rejected[reason]++;
 }
 
+uint64_t um_http_generations(const um_http *http)
+{
+    return http->generations;
+}
+
 uint64_t um_http_rejected(const um_http *http, um_http_reject reason)
 {
     UM_ASSERT(reason < UM_HTTP_REJECT_COUNT);

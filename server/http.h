@@ -133,11 +133,14 @@ typedef enum um_http_reject {
     UM_HTTP_REJECT_AUTH,        /* "auth": no key, wrong key, host not allowed */
     UM_HTTP_REJECT_LOADING,     /* "loading" */
     UM_HTTP_REJECT_DRAINING,    /* "draining" */
-    UM_HTTP_REJECT_ENGINE,      /* "engine": it is dead */
+    UM_HTTP_REJECT_ENGINE,      /* "engine": it is dead, or there is no memory */
     UM_HTTP_REJECT_BAD_REQUEST, /* "bad_request": media type, size, too slow, client left */
     UM_HTTP_REJECT_COUNT,
 } um_http_reject;
 
+/* Requests to UM_ROUTE_GENERATES routes, counted as they come; each then ends as one of the rejected or
+ * in its handler's hands. */
+uint64_t um_http_generations(const um_http *http);
 const char *um_http_reject_name(um_http_reject reason);
 uint64_t um_http_rejected(const um_http *http, um_http_reject reason);
 

@@ -363,9 +363,7 @@ static bool gate_open(um_exchange *exchange)
                                        : UM_HTTP_REJECT_ENGINE;
     umi_http_reject(exchange->http, exchange->route, reason);
     exchange->close = exchange->close || status == UM_E_DRAINING;
-    umi_exchange_refuse(exchange, 503,
-                        reason == UM_HTTP_REJECT_ENGINE ? "engine_dead"
-                                                        : um_http_error_find(status)->code,
+    umi_exchange_refuse(exchange, 503, um_http_error_find(status)->code,
                         err.message[0] ? err.message : um_status_text(status));
     return false;
 }
@@ -432,6 +430,8 @@ static bool target_found(um_exchange *exchange, const char *url, const char *met
                             "This URL does not offer this method; see Allow.");
     } else {
         exchange->route = route;
+        if (route && (route->flags & UM_ROUTE_GENERATES))
+            exchange->http->generations++;
         return true;
     }
     return false;

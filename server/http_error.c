@@ -36,7 +36,7 @@ static const um_http_error table[] = {
     {UM_E_SHUTDOWN, 503, OURS, "server_shutdown"},
     {UM_E_TIMEOUT, 504, OURS, "generation_timeout"},
     {UM_E_DEVICE, 500, OURS, "engine_error"},
-    {UM_E_ENGINE, 500, OURS, "engine_error"},
+    {UM_E_ENGINE, 503, OURS, "engine_dead"}, /* another replica may have a live one */
     {UM_E_INTERNAL, 500, OURS, "internal_error"},
 };
 

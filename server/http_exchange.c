@@ -325,7 +325,7 @@ void umi_exchange_too_large(um_exchange *exchange)
 
 void umi_exchange_no_room(um_exchange *exchange)
 {
-    umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_BAD_REQUEST);
+    umi_http_reject(exchange->http, exchange->route, UM_HTTP_REJECT_ENGINE);
     umi_exchange_refuse(exchange, 503, "overloaded", "No room for the body; try again.");
 }
 

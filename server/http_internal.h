@@ -113,6 +113,7 @@ struct um_http {
     size_t body_bytes;   /* of all bodies: coming in, complete, or taken and not yet freed */
     size_t answer_bytes; /* of all whole answers to POSTs that are not sent to their end */
     uint64_t *requests;  /* [route_count + 1][UMI_STATUS_CLASSES]; the last row: no route */
+    uint64_t generations;
     uint64_t rejected[UM_HTTP_REJECT_COUNT];
 };
 

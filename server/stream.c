@@ -234,6 +234,7 @@ void um_stream_refuse(um_exchange *exchange, um_engine *engine, const um_err *er
  * the connection breaks, which clients take for the failure that it is. */
 static void fail(um_stream *stream, const um_err *err)
 {
+    um_err told = *err;
     um_exchange *exchange;
 
     cancel_all(stream);
@@ -246,8 +247,10 @@ static void fail(um_stream *stream, const um_err *err)
         um_stream_refuse(exchange, stream->options.engine, err);
         return;
     }
+    if (told.status == UM_E_ENGINE) /* for who can still go elsewhere; here something broke */
+        told.status = UM_E_DEVICE;
     um_buf_clear(&stream->line);
-    stream->reply.dialect->error(&stream->reply, err, &stream->line);
+    stream->reply.dialect->error(&stream->reply, &told, &stream->line);
     if (um_buf_failed(&stream->line)) {
         um_exchange_stream_abort(exchange);
         return;

@@ -1,10 +1,13 @@
 """Models, health, version and metrics: cases 37-40."""
+import json
 import math
 import re
+import socket
 
 import pytest
 
-from unmask_server import chat
+from child import TIMEOUT, wait_until
+from unmask_server import CHAT, chat
 
 
 @pytest.mark.case(37)
@@ -122,3 +125,24 @@ def test_started_is_ended_plus_rejected(launch):
     for reason, count in (("auth", 1), ("bad_request", 2), ("context_length", 1), ("queue_full", 1)):
         assert seen[f'requests_rejected_total{{reason="{reason}"}}'] == count
     assert books_balance(server)
+
+
+def test_what_comes_is_counted_wherever_it_ends(launch):
+    """Counted on arrival, so that a request that is lost on its way, or counted twice at its end, shows."""
+    server = launch("--max-body", "4096", "--max-n", "2")
+    server.post(CHAT, chat(n=2))  # two
+    server.post(CHAT, chat(n=3))
+    server.ask("POST", CHAT, b"x" * 5000, {"Content-Type": "application/json"})  # 413
+    server.ask("POST", CHAT, b"{}", {"Content-Type": "text/xml"})  # 415
+    server.ask("POST", CHAT, b"{", {"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+    server.ask("GET", CHAT)  # 405: no generation
+    server.post("/v1/chat", chat())  # 404: neither
+    for sent in (b"", b"{", b'{"messages"'):  # clients that leave in the middle of their request
+        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as client:
+            client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b"Content-Length: 100\r\n\r\n%s" % (CHAT.encode(), sent))
+    server.send(CHAT, json.dumps(chat(max_tokens=900)).encode()).close()
+    server.wait_for_metric("requests_started_total", lambda count: count == 10)
+    server.wait_idle()
+    wait_until(lambda: books_balance(server), bool)
+    assert server.metrics()["requests_started_total"] == 10

@@ -216,9 +216,9 @@ def test_a_failing_step_is_told_in_the_stream(launch, path, body):
 
 
 @pytest.mark.case(52)
-def test_a_failing_step_is_a_500_where_nothing_was_sent(launch):
+def test_a_failing_step_is_a_503_where_nothing_was_sent(launch):
     server = launch("--test-step", "fail:3")
-    server.text().error(500, "engine_error")
+    server.text().error(503, "engine_dead")
 
 
 # ---- the end ----

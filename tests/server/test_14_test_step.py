@@ -29,8 +29,29 @@ def test_a_step_that_fails_ends_a_stream_with_an_error(launch):
 def test_a_step_that_fails_ends_an_answer_and_the_server(launch):
     """A supervisor then starts it anew: nothing in the process could bring a lost device back."""
     server = launch("--test-step", "fail:1")
-    server.chat().error(500, "engine_error")
+    server.chat().error(503, "engine_dead")  # nothing was sent: another server may do it
     assert server.wait() == 1
+
+
+def test_a_step_that_does_not_end_ends_the_server(launch):
+    """No thread can be made to come back; open connections close, which nobody takes for an answer."""
+    server = launch("--test-step", "slow:86400000", "--stall-timeout", "1", "--max-batch", "1")
+    stream = server.open_stream(TEXT, text())
+    waiting = server.send(TEXT, json.dumps(text()).encode())
+    with contextlib.closing(stream), contextlib.closing(waiting):
+        rest = b""
+        while part := stream.recv(65536):
+            rest += part
+        assert b"[DONE]" not in rest and not rest.endswith(b"0\r\n\r\n")
+        assert waiting.recv(65536) == b""
+    assert server.wait() == 1
+    assert " error engine_stalled open=2" in server.errors()
+    assert "--stall-timeout" in server.errors().splitlines()[-1]
+
+
+def test_a_slow_step_is_no_stall(launch):
+    server = launch("--test-step", "slow:1500", "--stall-timeout", "5")
+    assert server.text(diffusion={"steps": 4}).status == 200
 
 
 def test_slow_steps_leave_room_for_comments(launch):

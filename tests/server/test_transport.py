@@ -221,7 +221,7 @@ def test_error_bodies_have_the_status_of_the_table(echo):
     expected = {-1: (400, "invalid_json"), -9: (400, "integer_above_max_value"),
                 -16: (400, "context_length_exceeded"), -17: (404, "model_not_found"),
                 -30: (429, "queue_full"), -32: (503, "model_loading"), -33: (503, "draining"),
-                -35: (504, "generation_timeout"), -50: (503, "overloaded"), -56: (500, "engine_error"),
+                -35: (504, "generation_timeout"), -50: (503, "overloaded"), -56: (503, "engine_dead"),
                 -57: (500, "internal_error"), -99: (500, "internal_error")}
     for status, (http_status, code) in expected.items():
         answer = echo.ask("GET", f"/error/{status}")
