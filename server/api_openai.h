@@ -26,7 +26,7 @@ typedef enum um_api_reject {
 typedef struct um_api_counts {
     uint64_t rejected[UM_API_REJECT_COUNT];
     uint64_t aborted; /* the client left before the engine was asked */
-    uint64_t more;    /* prompts and choices beyond the first of their request, taken by the engine */
+    uint64_t more; /* prompts and choices beyond the first of their request, taken by the engine */
     um_stream_counts frames;
 } um_api_counts;
 
