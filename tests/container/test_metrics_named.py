@@ -1,5 +1,5 @@
-"""What dashboard and alerts ask for exists: each metric and label is in a running server's /metrics, or
-in that of a running HAProxy."""
+"""What dashboard and alerts ask for exists: each metric, label and label's value is in a running server's
+/metrics, or in that of a running HAProxy."""
 import re
 import subprocess
 
@@ -7,28 +7,62 @@ import pytest
 
 from child import ROOT
 from dashboard import dashboard
-from files import check, expressions
+from files import DOCKER, check, expressions, load
 from fleet import Balancer, get, program
 from unmask_server import Server
 
-NAME = re.compile(r"\b((?:unmask|haproxy)_[a-z0-9_]+)(?:\{([^}]*)\})?")
-OF_PROMETHEUS = {"job", "instance"}  # labels that it adds itself
+SELECTOR = re.compile(r"\b((?:unmask|haproxy|kube)_[a-z0-9_]+|up)\b(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
+ANY = ".*"  # the dashboard's variable, when all is shown
+
+
+def of_prometheus():
+    """The series that Prometheus makes itself, and one of kube-state-metrics, which has the Deployment's
+    name."""
+    jobs = {settings["job_name"] for settings in load(DOCKER / "prometheus.yml")["scrape_configs"]}
+    deployment = load(DOCKER / "k8s/base/deployment.yaml")["metadata"]["name"]
+    return {"up": {"job": jobs, "instance": set()},
+            "kube_deployment_spec_replicas": {"deployment": {deployment}}}
 
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
-    """{metric: set of labels}, by samples' names, so with _bucket, _sum and _count."""
+    """{metric: {label: values}}, by samples' names, so with _bucket, _sum and _count. The server shows each
+    value that a label can have from its start on, but for the model's name."""
     server = Server(ROOT / "models/pocket")
     balancer = Balancer([server.port], tmp_path_factory.mktemp("balancer"))
     texts = [server.get("/metrics").body.decode(), get(balancer.metrics_port, "/metrics")[1].decode()]
     balancer.stop()
     server.stop()
     check_text_format(texts[0], tmp_path_factory.mktemp("metrics") / "metrics")
-    found = {}
+    found = of_prometheus()
     for text in texts:
         for name, labels in re.findall(r"^([a-z][\w]*)(?:\{(.*)\})? ", text, re.M):
-            found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+            known = found.setdefault(name, dict(found["up"]))  # Prometheus adds job and instance
+            for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+                known.setdefault(label, set()).add(value)
     return found
+
+
+def unknown(series, expression):
+    """What an expression names that no series has: metrics, labels, values."""
+    wrong, labels_known = [], set()
+    for name, matchers in SELECTOR.findall(expression):
+        labels = series.get(name)
+        if labels is None:
+            wrong.append(name)
+            continue
+        labels_known |= set(labels)
+        assert MATCHER.sub("", matchers).strip(", ") == "", f"not read: {matchers}"
+        for label, operator, value in MATCHER.findall(matchers):
+            values = value.split("|") if "~" in operator and value != ANY else [value]
+            if label not in labels:
+                wrong.append(f"{name}: {label}")
+            elif value != ANY:
+                wrong += [f"{name}: {label}={value}" for value in values if value not in labels[label]]
+    for labels in re.findall(r"\b(?:by|without|on|ignoring) *\(([^)]*)\)", expression):
+        wrong += [f"by {label}" for label in re.findall(r"\w+", labels) if label not in labels_known]
+    return wrong
 
 
 def check_text_format(text, path):
@@ -41,14 +75,25 @@ def check_text_format(text, path):
 
 @pytest.mark.parametrize("where, expression", [pytest.param(*pair, id=f"{i}-{pair[0]}")
                                                for i, pair in enumerate(expressions())])
-def test_metrics_and_labels_exist(series, where, expression):
-    for name, labels in NAME.findall(expression):
-        assert name in series, f"{where}: {name} is in no /metrics"
-        for label in re.findall(r"(\w+)=", labels):
-            assert label in series[name] | OF_PROMETHEUS, f"{where}: {name} has no label {label}"
-    for labels in re.findall(r"by \(([^)]*)\)", expression):
-        known = OF_PROMETHEUS.union(*(series[name] for name, _ in NAME.findall(expression)))
-        assert set(re.findall(r"\w+", labels)) <= known, where
+def test_metrics_labels_and_their_values_exist(series, where, expression):
+    assert SELECTOR.search(expression) and not unknown(series, expression), where
+
+
+@pytest.mark.parametrize("expression, wrong", [
+    ('rate(unmask_requests_began_total[5m])', ["unmask_requests_began_total"]),
+    ('unmask_request_success_total{reason="error"}', ["unmask_request_success_total: reason"]),
+    ('unmask_request_success_total{model_name=~".*",finished_reason="errors"}',
+     ["unmask_request_success_total: finished_reason=errors"]),
+    ('unmask_requests_rejected_total{reason=~"queue_full|queue_time"}',
+     ["unmask_requests_rejected_total: reason=queue_time"]),
+    ('unmask_http_requests_total{status!="5XX", handler!~"/healthz|/ready"}',
+     ["unmask_http_requests_total: status=5XX", "unmask_http_requests_total: handler=/healthz"]),
+    ('haproxy_backend_active_servers{proxy="unmasked"}', ["haproxy_backend_active_servers: proxy=unmasked"]),
+    ('up{job="mask"} == 0', ["up: job=mask"]),
+    ('sum by (status_class) (unmask_http_requests_total)', ["by status_class"]),
+])
+def test_a_misspelt_name_is_found(series, expression, wrong):
+    assert unknown(series, expression) == wrong
 
 
 def test_metrics_of_the_specification_are_on_the_dashboard(series):
