@@ -41,6 +41,7 @@ def test_each_alert_fires_on_its_cause_and_not_on_what_looks_near():
     names = {line.split()[-1] for line in rules.splitlines() if "- alert:" in line}
     fired = "".join(path.read_text() for path in ALERT_TESTS)
     assert names and all(f"alertname: {name}\n" in fired for name in names), names
+    assert set(re.findall(r"alertname: (\w+)", fired)) == names  # promtool is silent on unknown ones
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
