@@ -253,6 +253,7 @@ def deep(lanes):
     single(lanes.totals, "containers", ["bash", "scripts/container_test"])
     if lanes.with_cuda:
         single(lanes.totals, "container cuda", ["bash", "scripts/container_test", "cuda"])
+    single(lanes.totals, "containers by Docker", ["bash", "scripts/container_docker"])
     for release in ("bookworm", "trixie"):
         single(lanes.totals, f"Debian {release}",
                ["bash", "scripts/test_in_debian", release, "--compilers", "--without-cuda"])

@@ -4,27 +4,16 @@ scripts/container_ns, with the environment that has PyYAML."""
 import contextlib
 import http.client
 import json
-import subprocess
 
 import pytest
 import yaml
 
 from child import wait_until
+from engine import IMAGE, engine, healthy, inspect, is_strict, state
 from files import K8S, documents
 
 PODS = ("unmask-pod-0", "unmask-pod-1")
 CONTAINERS = tuple(f"{pod}-unmask" for pod in PODS)
-
-
-def podman(*arguments, check=True, **how):
-    result = subprocess.run(["podman", *map(str, arguments)], capture_output=True, text=True, timeout=240,
-                            stdin=subprocess.DEVNULL, **how)
-    assert not check or result.returncode == 0, (arguments, result.stdout, result.stderr)
-    return result
-
-
-def inspect(name):
-    return json.loads(podman("container", "inspect", name).stdout)[0]
 
 
 def derived():
@@ -32,7 +21,8 @@ def derived():
     two pods would clash, and turns HTTP probes into curl, which the image has not."""
     manifests = documents(K8S / "base")
     container = manifests["Deployment"]["spec"]["template"]["spec"]["containers"][0]
-    container["image"] = "localhost/unmask:latest"
+    manifests["Deployment"]["spec"]["replicas"] = 2  # the autoscaler's business in a cluster
+    container["image"] = IMAGE
     del container["ports"], container["startupProbe"], container["readinessProbe"], container["lifecycle"]
     del container["livenessProbe"]["httpGet"]
     container["livenessProbe"]["exec"] = {"command": ["/opt/unmask/unmask", "health"]}
@@ -44,16 +34,15 @@ def derived():
 def pods(tmp_path_factory):
     file = tmp_path_factory.mktemp("kube") / "unmask.yaml"
     file.write_text(derived())
-    podman("network", "create", "kube")
-    podman("kube", "play", "--network", "kube", file)
-    wait_until(lambda: [podman("healthcheck", "run", name, check=False).returncode for name in CONTAINERS],
-               lambda codes: codes == [0, 0])
+    engine("network", "create", "kube")
+    engine("kube", "play", "--network", "kube", file)
+    wait_until(lambda: all(healthy(name) for name in CONTAINERS), bool)
     yield file
-    podman("kube", "down", file, check=False)
+    engine("kube", "down", file, check=False)
 
 
 def address(pod):
-    infra = json.loads(podman("pod", "inspect", pod).stdout)["InfraContainerID"]
+    infra = json.loads(engine("pod", "inspect", pod).stdout)["InfraContainerID"]
     return inspect(infra)["NetworkSettings"]["Networks"]["kube"]["IPAddress"]
 
 
@@ -71,19 +60,19 @@ def test_the_manifests_restrictions_are_in_force(pods):
     for name in CONTAINERS:
         container = inspect(name)
         assert container["Config"]["User"] == "10001:10001"
-        assert container["HostConfig"]["ReadonlyRootfs"] and not container["EffectiveCaps"]
+        assert is_strict(name)
         assert container["HostConfig"]["Memory"] == 2**30
         assert "UNMASK_EARLY_HEADERS=false" in container["Config"]["Env"]
 
 
 def test_a_limit_of_memory_ends_the_process_and_no_pod(pods, tmp_path):
     """Too small a limit is seen as 137, as operators know it."""
-    result = podman("run", "--rm", "--memory", "12m", "--memory-swap", "12m", "localhost/unmask:latest",
+    result = engine("run", "--rm", "--memory", "12m", "--memory-swap", "12m", IMAGE,
                     check=False, cwd=tmp_path)  # conmon leaves a file named oom where it runs
     assert result.returncode == 137
-    assert all(inspect(name)["State"]["Running"] for name in CONTAINERS)
+    assert all(state(name)["Running"] for name in CONTAINERS)
 
 
 def test_down_is_a_clean_end(pods):
-    podman("pod", "stop", "--time", "60", *PODS)
-    assert [inspect(name)["State"]["ExitCode"] for name in CONTAINERS] == [0, 0]
+    engine("pod", "stop", "--time", "60", *PODS)
+    assert [state(name)["ExitCode"] for name in CONTAINERS] == [0, 0]
