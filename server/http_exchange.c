@@ -11,6 +11,8 @@
 #include "server/http_internal.h"
 
 #include <inttypes.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -81,15 +83,32 @@ static um_exchange *exchange_create(umi_connection *connection, const char *meth
     return exchange;
 }
 
+/* Who is at the other end of the socket, "" where that cannot be told: a balancer, whose own log has
+ * the client under the same id, or the client itself. */
+static void name_peer(const um_exchange *exchange, char *out, size_t size)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    socklen_t length = address && address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                                 : sizeof(struct sockaddr_in);
+
+    if (!address ||
+        getnameinfo(address, length, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
+        *out = '\0';
+}
+
 static void log_end(const um_exchange *exchange)
 {
     const um_route *route = exchange->route;
+    char peer[INET6_ADDRSTRLEN];
     uint64_t elapsed = um_clock_now_ns(um_clock_system()) - exchange->arrived_ns;
 
+    name_peer(exchange, peer, sizeof(peer));
     /* Probes and scrapes come all the time and tell little. */
     um_log(route && (route->flags & UM_ROUTE_OPEN) ? UM_LOG_DEBUG : UM_LOG_INFO, "request",
-           "id=\"%s\" client_id=\"%s\" route=%s status=%u key=\"%s\" ms=%" PRIu64,
-           exchange->request_id, exchange->client_id, route ? route->handler_name : "",
+           "id=\"%s\" client_id=\"%s\" peer=%s route=%s status=%u key=\"%s\" ms=%" PRIu64,
+           exchange->request_id, exchange->client_id, peer, route ? route->handler_name : "",
            exchange->status, exchange->key_name, elapsed / 1000000);
 }
 

@@ -19,7 +19,7 @@ def test_every_line_is_an_object(launch):
         ("/v1/completions", 200), ("/v1/chat/completions", 400), ("/health", 200)}
     assert {**asked[0], "time": "", "ms": 0} == {
         "time": "", "level": "info", "event": "request", "id": "1001", "client_id": "theirs",
-        "route": "/v1/completions", "status": 200, "key": "", "ms": 0}
+        "peer": "127.0.0.1", "route": "/v1/completions", "status": 200, "key": "", "ms": 0}
     assert found["refused"]["field"] == "temperature" and found["refused"]["id"] == asked[1]["id"]
     slow = found["slow_step"]
     assert slow["ms"] >= 1 and slow["requests"] == 1 and slow["scored"] <= slow["rows"]
