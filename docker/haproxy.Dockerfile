@@ -1,5 +1,7 @@
 # The balancer of compose.yaml:
 #   docker build -f docker/haproxy.Dockerfile -t unmask-haproxy docker
+# HAProxy 2.6: with 3.0, which comes after it in Debian, what waits at a replica that stands still is lost
+# (see haproxy.cfg).
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends haproxy \
     && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \
