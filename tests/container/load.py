@@ -37,7 +37,8 @@ def right_answers(url):
 
 class Outcome:
     """What became of a request: right; cut (its stream had begun, and the SDK raised an error); failed
-    (raised before anything came); or silent (it looks whole, but is not the right answer)."""
+    (raised before anything came); or silent (it ended without an error, but has no finish_reason or is not
+    the right answer)."""
 
     def __init__(self, kind, seconds, detail=""):
         self.kind, self.seconds, self.detail = kind, seconds, detail
@@ -123,17 +124,20 @@ class Load(Clients):
 
 
 def ask(client, number, answer, streamed, extra):
-    start, text, began = time.monotonic(), "", False
+    start, text, finish, began = time.monotonic(), "", None, False
     try:
         if streamed:
             for chunk in client.chat.completions.create(**question(number), **extra, stream=True):
                 began = True
-                text += "".join(choice.delta.content or "" for choice in chunk.choices)
+                for choice in chunk.choices:
+                    text += choice.delta.content or ""
+                    finish = choice.finish_reason or finish
         else:
-            text = client.chat.completions.create(**question(number), **extra).choices[0].message.content
+            choice = client.chat.completions.create(**question(number), **extra).choices[0]
+            text, finish = choice.message.content, choice.finish_reason
     except Exception as error:  # any: what the SDK raises is what is being counted
         detail = f"{type(error).__name__}: {str(error)[:200]}"
         return Outcome("cut" if began else "failed", time.monotonic() - start, detail)
-    if text != answer:
-        return Outcome("silent", time.monotonic() - start, f"{text[:80]!r} for {answer[:80]!r}")
+    if text != answer or not finish:
+        return Outcome("silent", time.monotonic() - start, f"{text[:80]!r}, {finish} for {answer[:80]!r}")
     return Outcome("right", time.monotonic() - start)

@@ -1,6 +1,5 @@
 """A replica dies, hangs, drains or comes back while clients ask: nobody who had not begun to read
 loses anything, and who had begun gets an error, never an answer that is silently short."""
-import pathlib
 import re
 import shutil
 import signal
@@ -9,7 +8,7 @@ import time
 import pytest
 
 from child import wait_until
-from fleet import get
+from fleet import get, repeats_what_stands_still
 from load import Load
 
 
@@ -83,9 +82,10 @@ def test_a_draining_replica_is_not_asked_and_keeps_its_streams(fleet, answers):
 
 def test_a_replica_that_hangs(fleet, answers):
     """SIGSTOP: connections stay open and nothing comes. What waits there is asked elsewhere once the
-    checks have told, and the replica serves again after SIGCONT."""
-    f = fleet(2)
-    with Load(f.url, answers, clients=8) as load:
+    checks have told, by the balancer, or by the SDK as is its habit where the balancer is too new to do it;
+    and the replica serves again after SIGCONT."""
+    f, balancer_repeats = fleet(2), repeats_what_stands_still()
+    with Load(f.url, answers, clients=8, retries=0 if balancer_repeats else 2) as load:
         load.wait_for(16)
         f.replicas[0].signal(signal.SIGSTOP)
         f.balancer.wait_for_states("DOWN", "UP")
@@ -94,7 +94,7 @@ def test_a_replica_that_hangs(fleet, answers):
         f.balancer.wait_for_states("UP", "UP")
         load.wait_for(16)
     check_only_begun_streams_were_cut(load)
-    assert f.balancer.total("wretr") > 0
+    assert not balancer_repeats or f.balancer.total("wretr") > 0
     f.balanced_books()
 
 
@@ -117,8 +117,10 @@ def test_all_replicas_gone_is_an_error_and_then_over(fleet, answers):
                for text in load.details("failed")), load.summary()
 
 
-@pytest.mark.parametrize("harm", ["cut weights", "no config"])
-def test_a_broken_checkpoint_in_one_replica(fleet, answers, tmp_path, harm):
+@pytest.mark.parametrize("harm, reason", [
+    ("cut weights", r"model\.safetensors: .* 93704 bytes of data \(truncated\?\)"),
+    ("no config", r"config\.json: cannot open: No such file or directory")])
+def test_a_broken_checkpoint_in_one_replica(fleet, answers, tmp_path, harm, reason):
     """It ends with its reason each time an orchestrator starts it again; clients notice nothing."""
     f = fleet(2)
     broken = tmp_path / "broken"
@@ -127,13 +129,15 @@ def test_a_broken_checkpoint_in_one_replica(fleet, answers, tmp_path, harm):
         with open(broken / "model.safetensors", "r+b") as file:
             file.truncate(100_000)
     else:
-        pathlib.Path(broken / "config.json").unlink()
+        (broken / "config.json").unlink()
     with Load(f.url, answers, clients=8) as load:
         load.wait_for(8)
         f.replicas[0].drain()
         for _ in range(3):
-            with pytest.raises(AssertionError, match="broken"):  # it ended before it was ready
-                f.replicas[0].start(model=broken)
+            ended = f.replicas[0].start(model=broken, wait=False)
+            assert ended.wait() == 1
+            assert re.search(f" error load_failed .*{reason}\n", ended.errors())
+            assert re.fullmatch(f"unmask: .*{reason}", ended.errors().splitlines()[-1])
             load.wait_for(4)
         f.replicas[0].start()
         f.balancer.wait_for_states("UP", "UP")
