@@ -1,11 +1,14 @@
 """Clients and machines that misbehave, through the balancer: slow and vanished readers, full queues, a
 full disk for the log, a clock that jumps. The others are served, and the books balance."""
+import concurrent.futures
+import http.client
 import json
 import os
 import pathlib
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import openai
@@ -13,7 +16,7 @@ import pytest
 
 from child import wait_until
 from fleet import get
-from load import Load, client_of, question
+from load import Load, client_of, question, right_answers
 
 LONG = {"prompt": "Once", "max_tokens": 200, "seed": 1, "stream": True}
 
@@ -24,9 +27,11 @@ def check_nothing_was_lost(load):
 
 
 def post(port, body):
-    """A socket of a client of its own, the request sent and nothing read; its buffer is small."""
+    """A socket of a client of its own, the request sent and nothing read. Its buffer is small, and so are
+    its packets, by which the sender's buffer goes."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     client.settimeout(240)
     client.connect(("127.0.0.1", port))
     payload = json.dumps(body).encode()
@@ -35,34 +40,72 @@ def post(port, body):
     return client
 
 
-def test_slow_readers_hold_up_nobody_and_get_all_of_it(fleet, answers):
-    """They take a few bytes at a time, while others are served."""
-    f = fleet(2)
-    whole = post(f.balancer.port, LONG)
-    expected = read_stream(whole)
-    slow = [post(f.balancer.port, LONG) for _ in range(4)]
-    with Load(f.url, answers, clients=4) as load:
-        load.wait_for(16)
-        texts = [read_stream(client, size=64, pause=0.002) for client in slow]
+def megabytes(steps):
+    """A stream of several kilobytes for each step; the systems between its ends hold some five megabytes."""
+    draft = {"interval_ms": 0, "frames": "full", "confidence": True, "guess": True, "token_ids": True}
+    return {**LONG, "max_tokens": steps, "ignore_eos": True,
+            "diffusion": {"block_length": steps, "steps": steps, "stream": "draft", "draft": draft}}
+
+
+def frames_dropped(f):
+    return sum(server.metrics()['stream_frames_total{kind="dropped"}'] for server in f.live())
+
+
+def test_slow_readers_hold_up_nobody_and_get_all_of_it(fleet, tiny):
+    """They take a few bytes at a time until their answers are complete, while others are served. The replicas
+    leave out frames for want of room, and no text."""
+    f = fleet(2, "--model-id", "pocket", model=tiny)
+    answers, body = right_answers(f.url), megabytes(800)
+    expected, size = read_stream(post(f.balancer.port, body))
+    assert size > 5_000_000
+    dropped = frames_dropped(f)  # none, but on a machine that starves even this reader
+    slow = [post(f.balancer.port, body) for _ in range(2)]
+    with Load(f.url, answers, clients=2) as load, concurrent.futures.ThreadPoolExecutor(len(slow)) as pool:
+        ended = threading.Event()
+        reading = [pool.submit(read_stream, client, ended) for client in slow]
+        wait_until(lambda: complete(f), lambda count: count == 1 + len(slow))
+        ended.set()
+        texts = [each.result() for each in reading]
         load.wait_for(8)
     check_nothing_was_lost(load)
-    assert texts == [expected] * len(slow)
+    assert [text for text, _ in texts] == [expected] * len(slow)
+    assert all(taken < size for _, taken in texts) and frames_dropped(f) > dropped
     f.balanced_books()
 
 
-def read_stream(client, size=65536, pause=0):
-    """The text of a whole stream that ended as it should."""
-    raw = b""
-    while not raw.endswith(b"0\r\n\r\n"):
-        part = client.recv(size)
-        assert part, raw[-300:]
+def complete(f):
+    """Answers of megabytes that the replicas are done with; all others are far shorter."""
+    found = [server.metrics() for server in f.live()]
+    return sum(m["request_generation_tokens_count"] - m['request_generation_tokens_bucket{le="500"}'] for m in found)
+
+
+def read_stream(client, quick_from=None):
+    """Text and size of a whole stream that ended as it should; read slowly until the event is set."""
+    answer, raw = http.client.HTTPResponse(client, method="POST"), bytearray()
+    answer.begin()
+    assert answer.status == 200
+    while part := answer.read1(64 if quick_from and not quick_from.wait(0.01) else 65536):  # raises where it is cut
         raw += part
-        time.sleep(pause)
     client.close()
-    body = b"".join(line + b"\n" for line in raw.split(b"\r\n") if not line.strip(b"0123456789abcdefABCDEF") == b"")
-    events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
-    assert b"data: [DONE]" in body and events[-1]["choices"][0]["finish_reason"], raw[-300:]
-    return "".join(event["choices"][0]["text"] for event in events)
+    assert raw.endswith(b"data: [DONE]\n\n"), raw[-300:]
+    events = [json.loads(line[6:]) for line in raw.split(b"\n") if line.startswith(b"data: {")]
+    assert events[-1]["choices"][0]["finish_reason"], raw[-300:]
+    return "".join(event["choices"][0]["text"] for event in events), len(raw)
+
+
+def test_a_reader_that_takes_nothing_gives_its_place_to_the_next(fleet, tiny):
+    """It has half a minute; its answer would take twice that."""
+    f = fleet(1, "--max-batch", "1", "--test-step", "slow:70", model=tiny)
+    asleep = post(f.balancer.port, megabytes(900))
+    server = f.replicas[0].server
+    server.wait_for_metric("num_requests_running", lambda n: n == 1)
+    assert read_stream(post(f.balancer.port, {**LONG, "max_tokens": 8}))[0]
+    metrics = server.metrics()
+    assert metrics['request_success_total{finished_reason="abort"}'] == 1, metrics
+    with asleep, pytest.raises(ConnectionResetError):
+        while asleep.recv(65536):
+            pass
+    f.balanced_books()
 
 
 def test_vanished_clients_leave_their_places(fleet, answers):
