@@ -22,11 +22,13 @@
 #define HEADER_TIMEOUT_MS 30000
 #define BODY_TIMEOUT_MS 30000
 #define READER_TIMEOUT_MS 30000
-/* Of one denoising step, where --stall-timeout says nothing: on a CPU one over a long context takes
- * minutes. */
-#define HOST_STALL_SECONDS 600
+/* Of one denoising step, where --stall-timeout says nothing: on a CPU one over a long context may take
+ * half an hour, and there is no device to lose. */
+#define HOST_STALL_SECONDS 86400
 #define DEVICE_STALL_SECONDS 60
 #define WATCH_MS 1000
+/* From where all work is told to end: a step in progress may still come back and have clients told. */
+#define ABANDON_MS 5000
 /* When all work has ended, answers may still be on their way to slow readers. */
 #define FLUSH_TICK_MS 10
 #define FLUSH_TICKS_MAX 200
@@ -57,13 +59,6 @@ static const um_route routes[] = {
 
 /* ---- facts ---------------------------------------------------------------------------------- */
 
-static double stall_seconds(const um_app *app)
-{
-    if (app->config->stall_timeout > 0)
-        return (double)app->config->stall_timeout;
-    return um_backend_is_host(app->served.backend) ? HOST_STALL_SECONDS : DEVICE_STALL_SECONDS;
-}
-
 um_status um_app_gate(void *context, um_err *err)
 {
     um_app *app = context;
@@ -77,7 +72,7 @@ um_status um_app_gate(void *context, um_err *err)
         pthread_mutex_unlock(&loading->lock);
         return um_fail(err, UM_E_LOADING, "Model is loading (%d%%).", (int)(share * 100));
     case UM_APP_READY:
-        if (um_engine_stalled(app->engine, stall_seconds(app)))
+        if (um_engine_failure(app->engine, NULL) != UM_OK)
             return um_fail(err, UM_E_ENGINE, "The engine has stopped.");
         return UM_OK;
     case UM_APP_DRAINING:
@@ -127,6 +122,43 @@ static um_status name_model(um_app *app, um_err *err)
                                   : slash[1]            ? slash + 1
                                                         : "model");
     return app->model_id ? UM_OK : um_fail(err, UM_E_NOMEM, "no memory for the model's id");
+}
+
+/* ---- steps that do not come back ------------------------------------------------------------- */
+
+/* Neither can their thread be joined nor what it holds be freed. The end of the process closes every
+ * connection, so that a balancer repeats what was not begun, and a supervisor starts anew. */
+static _Noreturn void abandon(const um_app *app, const char *reason)
+{
+    um_log(UM_LOG_ERROR, "step_abandoned", "open=%zu message=\"%s\"", app->api.open, reason);
+    fprintf(stderr, "unmask: %s\n", reason);
+    _exit(EXIT_FAILURE);
+}
+
+/* Time is counted in looks: a clock goes on while the whole process is paused, and the step is not to
+ * blame for that. A step that is slow but ends is seen young by some look. */
+static void on_watch(uv_timer_t *timer)
+{
+    um_app *app = timer->data;
+    int64_t limit = app->config->stall_timeout;
+    char reason[96];
+
+    if (limit == 0)
+        limit = um_backend_is_host(app->served.backend) ? HOST_STALL_SECONDS : DEVICE_STALL_SECONDS;
+    if (!um_engine_stalled(app->engine, 2 * WATCH_MS / 1000.0)) {
+        app->quiet_looks = 0;
+        return;
+    }
+    if (++app->quiet_looks * WATCH_MS < limit * 1000)
+        return;
+    snprintf(reason, sizeof(reason), "a step has not ended for %lld s (--stall-timeout)",
+             (long long)limit);
+    abandon(app, reason);
+}
+
+static void on_abandon(uv_timer_t *timer)
+{
+    abandon(timer->data, "told to stop, and what runs does not end");
 }
 
 /* ---- stopping ------------------------------------------------------------------------------- */
@@ -216,6 +248,7 @@ static void on_drain_timeout(uv_timer_t *timer)
 
     um_log(UM_LOG_WARN, "drain_timeout", "open=%zu", app->api.open);
     abort_work(app);
+    uv_timer_start(&app->timer, on_abandon, ABANDON_MS, 0); /* the flush takes the timer over */
 }
 
 static void begin_drain(um_app *app)
@@ -229,22 +262,6 @@ static void begin_drain(um_app *app)
         um_engine_drain(app->engine);
     uv_timer_start(&app->timer, on_drain_timeout, (uint64_t)app->config->drain_timeout * 1000, 0);
     um_app_settle(app);
-}
-
-/* A step that does not come back: neither can its thread be joined nor what it holds be freed. The
- * end of the process closes every connection, so that a balancer repeats what was not begun, and a
- * supervisor starts anew. */
-static void on_watch(uv_timer_t *timer)
-{
-    um_app *app = timer->data;
-
-    if (um_engine_failure(app->engine, NULL) != UM_OK ||
-        !um_engine_stalled(app->engine, stall_seconds(app)))
-        return;
-    um_log(UM_LOG_ERROR, "engine_stalled", "open=%zu", app->api.open);
-    fprintf(stderr, "unmask: a step has not ended for %.0f s (--stall-timeout)\n",
-            stall_seconds(app));
-    _exit(EXIT_FAILURE);
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -382,6 +399,7 @@ static void on_signal(uv_signal_t *handle, int number)
         um_log(UM_LOG_WARN, "stopping_at_once", "open=%zu", app->api.open);
         abort_work(app);
         close_http(app);
+        uv_timer_start(&app->watch, on_abandon, ABANDON_MS, 0);
     }
 }
 

@@ -44,10 +44,11 @@ typedef struct um_app {
     uv_loop_t loop;
     uv_async_t wake; /* engine or loader have news */
     uv_signal_t signals[3];
-    uv_timer_t timer;  /* of drain and stop */
-    uv_timer_t watch;  /* of steps that do not end */
-    unsigned handles;  /* of the above, initialised and not yet closed */
-    um_http_key *keys; /* [key_count], owned */
+    uv_timer_t timer;    /* of drain and stop */
+    uv_timer_t watch;    /* of steps that do not end */
+    int64_t quiet_looks; /* of the watch, in a row, that saw the same step */
+    unsigned handles;    /* of the above, initialised and not yet closed */
+    um_http_key *keys;   /* [key_count], owned */
     size_t key_count;
     bool http_closing;
     int flush_ticks;

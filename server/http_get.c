@@ -112,17 +112,35 @@ static um_status connect_to(call *c, const struct addrinfo *to, um_err *err)
     return failure ? fail_errno(c, failure, err) : UM_OK;
 }
 
-/* The first of the addresses that takes the connection: "localhost" is ::1 too, where nobody may be. */
+static uint64_t count_addresses(const struct addrinfo *to)
+{
+    uint64_t count = 0;
+
+    for (; to; to = to->ai_next)
+        count++;
+    return count;
+}
+
+/* The first of the addresses that takes the connection: "localhost" is ::1 too, where nobody may be.
+ * Each gets its share of the time that is left; the error is the first one's. */
 static um_status connect_to_any(call *c, const struct addrinfo *to, um_err *err)
 {
-    um_status status;
+    uint64_t deadline_ns = c->deadline_ns;
+    um_status status = UM_OK;
 
-    do {
+    for (const struct addrinfo *at = to; at; at = at->ai_next) {
+        uint64_t now = um_clock_now_ns(um_clock_system());
+        um_err other = {0};
+
         if (c->fd >= 0)
             close(c->fd);
-        status = connect_to(c, to, err);
-        to = to->ai_next;
-    } while (status != UM_OK && to);
+        c->deadline_ns =
+            now < deadline_ns ? now + (deadline_ns - now) / count_addresses(at) : deadline_ns;
+        status = connect_to(c, at, at == to ? err : &other);
+        if (status == UM_OK)
+            break;
+    }
+    c->deadline_ns = deadline_ns;
     return status;
 }
 

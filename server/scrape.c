@@ -25,13 +25,15 @@ static bool read_series(const char *line, const char *name, const char *suffix, 
 {
     size_t prefix = strlen(PREFIX), length = strlen(name), tail = strlen(suffix);
     const char *at = line + prefix + length + tail, *end;
+    size_t rest;
 
     if (strncmp(line, PREFIX, prefix) != 0 || strncmp(line + prefix, name, length) != 0 ||
         strncmp(line + prefix + length, suffix, tail) != 0 || (*at != '{' && *at != ' '))
         return false;
     *out = (series){.labels = at};
     if (*at == '{') {
-        end = strstr(at, "} ");
+        rest = strcspn(at, "\n"); /* no further: a page of such lines would be searched for each */
+        end = memmem(at, rest, "} ", 2);
         if (!end)
             return false;
         out->labels = at + 1;
@@ -70,21 +72,22 @@ double um_scrape_sum(const char *page, const char *name, const char *label)
 static const char *find_label(const series *s, const char *label, size_t *length)
 {
     char start[64];
-    const char *at;
+    const char *at, *end;
 
     snprintf(start, sizeof(start), "%s=\"", label);
     at = memmem(s->labels, s->label_bytes, start, strlen(start));
     if (!at)
         return NULL;
     at += strlen(start);
-    *length = strcspn(at, "\"");
+    end = memchr(at, '"', s->label_bytes - (size_t)(at - s->labels));
+    *length = end ? (size_t)(end - at) : 0;
     return at;
 }
 
 const char *um_scrape_next(const char *page, const char *name, const char *label, char *out,
                            size_t size, double *count)
 {
-    const char *value;
+    const char *value, *next;
     size_t length;
     series s;
 
@@ -97,8 +100,8 @@ const char *um_scrape_next(const char *page, const char *name, const char *label
             snprintf(out, size, "%.*s", (int)(length < size ? length : size), value);
         um_utf8_make_printable(out);
         *count = s.value;
-        line = next_line(line);
-        return line ? line : "";
+        next = next_line(line);
+        return next ? next : line + strlen(line);
     }
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/base/mem.h"
 
@@ -15,6 +16,7 @@ typedef enum step_kind {
     SLOW,
     FAIL,
     INSTANT,
+    HANG,
 } step_kind;
 
 struct um_test_step {
@@ -95,6 +97,9 @@ static um_status run(void *context, const um_plan *plan, um_step_result *result,
     case INSTANT:
         commit_letters(step, plan, result);
         return UM_OK;
+    case HANG: /* whatever happens: the thread is lost */
+        for (;;)
+            pause();
     }
     return step->inner(step->inner_context, plan, result, err);
 }
@@ -127,10 +132,12 @@ um_status um_test_step_open(const char *text, um_test_step **out, um_err *err)
         parsed.kind = FAIL;
     else if (strcmp(text, "instant") == 0)
         parsed.kind = INSTANT;
+    else if (strcmp(text, "hang") == 0)
+        parsed.kind = HANG;
     else
         return um_fail_field(err, UM_E_VALUE, "--test-step",
                              "--test-step is \"%.32s\"; expected slow:MS (1 to %d), fail:N (1 to "
-                             "%d) or instant",
+                             "%d), instant or hang",
                              text, SLOW_MS_MAX, STEP_NUMBER_MAX);
     step = um_mem_zalloc(sizeof(*step));
     if (!step)

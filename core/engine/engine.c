@@ -402,8 +402,7 @@ bool um_engine_stalled(um_engine *engine, double seconds)
 
     pthread_mutex_lock(&engine->lock);
     stalled =
-        engine->failure.status != UM_OK ||
-        (engine->live_count > 0 && seconds_between(engine->progress_ns, now_ns(engine)) > seconds);
+        engine->live_count > 0 && seconds_between(engine->progress_ns, now_ns(engine)) > seconds;
     pthread_mutex_unlock(&engine->lock);
     return stalled;
 }

@@ -94,8 +94,7 @@ double um_engine_wait_estimate(um_engine *engine);
 /* UM_OK, or the status of the step that failed, whose error `err` (may be NULL) then holds: the
  * engine has ended everything and takes nothing more. Any thread. */
 um_status um_engine_failure(um_engine *engine, um_err *err);
-/* The engine has failed, or has work and finished no step for `seconds`: /health says
- * engine_dead. */
+/* The engine has work and finished no step for `seconds`. Any thread. */
 bool um_engine_stalled(um_engine *engine, double seconds);
 
 #endif

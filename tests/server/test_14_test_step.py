@@ -35,7 +35,7 @@ def test_a_step_that_fails_ends_an_answer_and_the_server(launch):
 
 def test_a_step_that_does_not_end_ends_the_server(launch):
     """No thread can be made to come back; open connections close, which nobody takes for an answer."""
-    server = launch("--test-step", "slow:86400000", "--stall-timeout", "1", "--max-batch", "1")
+    server = launch("--test-step", "hang", "--stall-timeout", "1", "--max-batch", "1")
     stream = server.open_stream(TEXT, text())
     waiting = server.send(TEXT, json.dumps(text()).encode())
     with contextlib.closing(stream), contextlib.closing(waiting):
@@ -45,13 +45,50 @@ def test_a_step_that_does_not_end_ends_the_server(launch):
         assert b"[DONE]" not in rest and not rest.endswith(b"0\r\n\r\n")
         assert waiting.recv(65536) == b""
     assert server.wait() == 1
-    assert " error engine_stalled open=2" in server.errors()
+    assert " error step_abandoned open=2 " in server.errors()
     assert "--stall-timeout" in server.errors().splitlines()[-1]
 
 
 def test_a_slow_step_is_no_stall(launch):
-    server = launch("--test-step", "slow:1500", "--stall-timeout", "5")
-    assert server.text(diffusion={"steps": 4}).status == 200
+    server = launch("--test-step", "slow:3000", "--stall-timeout", "5")
+    assert server.text(diffusion={"steps": 3}).status == 200
+
+
+def test_a_pause_of_the_process_is_no_stall(launch):
+    """The clock says that the step takes too long, but nobody could have ended it meanwhile."""
+    server = launch("--test-step", "hang", "--stall-timeout", "6")
+    with server.open_stream(TEXT, text()):
+        server.wait_for_metric("num_requests_running", lambda n: n == 1)
+        server.signal(signal.SIGSTOP)
+        time.sleep(8)
+        server.signal(signal.SIGCONT)
+        time.sleep(2)
+        assert server.process.poll() is None
+        assert server.wait() == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_hung_step_does_not_keep_the_server_from_stopping(launch, signals):
+    """After --drain-timeout, or told twice; a step that is only slow gets some seconds more."""
+    server = launch("--test-step", "hang", "--drain-timeout", "1" if signals == 1 else "3600")
+    with server.open_stream(TEXT, text()):
+        server.wait_for_metric("num_requests_running", lambda n: n == 1)
+        for _ in range(signals):
+            server.signal(signal.SIGTERM)
+            server.wait_for_log("draining")
+        assert server.wait() == 1
+    assert "told to stop" in server.errors().splitlines()[-1]
+
+
+def test_a_step_that_fails_while_the_server_drains_is_the_reason_of_its_end(launch):
+    server = launch("--test-step", "fail:40", "--backend", "ref", "--drain-timeout", "600")
+    stream = server.open_stream(TEXT, text(max_tokens=200, diffusion={"steps": 200}))
+    server.signal(signal.SIGTERM)
+    server.wait_for_log("draining")
+    assert server.metrics()["forward_passes_total"] < 39
+    with contextlib.closing(stream):
+        assert server.wait() == 1
+    assert "step 40 fails" in server.errors().splitlines()[-1]
 
 
 def test_slow_steps_leave_room_for_comments(launch):
@@ -108,7 +145,7 @@ def test_instant_steps_commit_what_was_asked_for(launch, fields):
 
 
 @pytest.mark.parametrize("value", ["", "slow", "slow:", "slow:0", "slow:-1", "slow:1x", "slow:86400001", "fail:0",
-                                   "fail:99999999999999999999", "instantly"])
+                                   "fail:99999999999999999999", "instantly", "hang:1"])
 def test_other_words_are_refused(checkpoint, value):
     child = Child([BINARY, "serve", "--model", checkpoint, "--port", "0", "--test-step", value])
     assert child.process.wait(TIMEOUT) != 0

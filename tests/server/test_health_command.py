@@ -61,7 +61,8 @@ def test_a_name_with_several_addresses_is_tried_through(shared, tmp_path):
     if subprocess.run([*inside, "true"], capture_output=True).returncode != 0:
         pytest.skip("no mount namespace of our own here")
     first = subprocess.run([*inside, "getent", "ahosts", "localhost"], capture_output=True, text=True).stdout
-    assert first.startswith("::1 ")
+    if not first.startswith("::1 "):
+        pytest.skip("no IPv6 here")
     result = subprocess.run([*inside, BINARY, "health", "--host", "localhost", "--port", str(shared.port)],
                             capture_output=True, text=True, timeout=TIMEOUT)
     assert (result.returncode, result.stdout, result.stderr) == (0, "ready\n", "")
