@@ -36,8 +36,8 @@ def right_answers(url):
 
 
 class Outcome:
-    """What became of a request: right; cut (its stream had begun, and the SDK raised an error); failed
-    (raised before anything came); or silent (it ended without an error, but has no finish_reason or is not
+    """What became of a request: right; cut (its stream had begun, if only with its status 200, and the SDK
+    raised an error); failed (raised before anything came); or silent (it ended without an error, but has no finish_reason or is not
     the right answer)."""
 
     def __init__(self, kind, seconds, detail=""):
@@ -84,13 +84,16 @@ class Load(Clients):
         rng = random.Random(seed)
         with client_of(self.url, self.retries) as client:
             while not self.stopping.is_set():
-                number = rng.randrange(QUESTIONS)
-                extra = {"extra_body": {"padding": "x" * LONG_BODY_BYTES}} if rng.random() < self.long_bodies else {}
-                outcome = ask(client, number, self.answers[number], rng.random() < self.streamed, extra)
+                outcome = self.ask(client, rng)
                 outcome.client = seed
                 with self.lock:
                     self.outcomes.append(outcome)
                 self.stopping.wait(rng.random() * self.pause)
+
+    def ask(self, client, rng):
+        number = rng.randrange(QUESTIONS)
+        extra = {"extra_body": {"padding": "x" * LONG_BODY_BYTES}} if rng.random() < self.long_bodies else {}
+        return ask(client, number, self.answers[number], rng.random() < self.streamed, extra)
 
     # ---- what came of it ----
 
@@ -124,20 +127,52 @@ class Load(Clients):
 
 
 def ask(client, number, answer, streamed, extra):
-    start, text, finish, began = time.monotonic(), "", None, False
+    return outcome_of(chat(client, {**question(number), **extra}, streamed), answer)
+
+
+BEGUN = (0, "", None)  # the first piece of a stream
+
+
+def chat(client, fields, streamed):
+    """Pieces of an answer as they come: (index of the choice, text, finish_reason); BEGUN comes first."""
+    if not streamed:
+        for choice in client.chat.completions.create(**fields).choices:
+            yield choice.index, choice.message.content, choice.finish_reason
+        return
+    stream = client.chat.completions.create(**fields, stream=True)
+    yield BEGUN
+    for chunk in stream:
+        for choice in chunk.choices:
+            yield choice.index, choice.delta.content, choice.finish_reason
+
+
+class Answer:
+    """Grows by pieces."""
+
+    def __init__(self):
+        self.texts, self.finished, self.began = {}, set(), False
+
+    def take(self, pieces):
+        for index, text, finish in pieces:
+            self.began = True
+            self.texts[index] = self.texts.get(index, "") + (text or "")
+            if finish:
+                self.finished.add(index)
+        return self
+
+    def text(self):
+        """Of all choices."""
+        return "\x1e".join(self.texts[index] for index in sorted(self.texts))
+
+
+def outcome_of(pieces, right):
+    start, answer = time.monotonic(), Answer()
     try:
-        if streamed:
-            for chunk in client.chat.completions.create(**question(number), **extra, stream=True):
-                began = True
-                for choice in chunk.choices:
-                    text += choice.delta.content or ""
-                    finish = choice.finish_reason or finish
-        else:
-            choice = client.chat.completions.create(**question(number), **extra).choices[0]
-            text, finish = choice.message.content, choice.finish_reason
+        answer.take(pieces)
     except Exception as error:  # any: what the SDK raises is what is being counted
-        detail = f"{type(error).__name__}: {str(error)[:200]}"
-        return Outcome("cut" if began else "failed", time.monotonic() - start, detail)
-    if text != answer or not finish:
-        return Outcome("silent", time.monotonic() - start, f"{text[:80]!r}, {finish} for {answer[:80]!r}")
+        detail = f"{type(error).__name__}: {str(error)[:200]} ({error.__cause__!r:.200})"
+        return Outcome("cut" if answer.began else "failed", time.monotonic() - start, detail)
+    if answer.text() != right or not answer.texts.keys() == answer.finished:
+        detail = f"{answer.text()[:80]!r} for {right[:80]!r}, finished: {answer.finished}"
+        return Outcome("silent", time.monotonic() - start, detail)
     return Outcome("right", time.monotonic() - start)

@@ -79,7 +79,7 @@ def test_a_step_that_never_returns(fleet, answers):
     early headers that replicas behind a balancer should not have."""
     f = fleet(2, *ONE_AT_A_TIME)
     f.replicas[0].drain()
-    stuck = f.replicas[0].start("--test-step", "slow:86400000", "--stall-timeout", "10", "--early-headers=true")
+    stuck = f.replicas[0].start("--test-step", "hang", "--stall-timeout", "10", "--early-headers=true")
     f.balancer.wait_for_states("UP", "UP")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         streams = [PythonStream(f.url, chunk=False) for _ in range(2)]
