@@ -247,3 +247,10 @@ void um_api_pump(um_app *app)
     }
     um_app_settle(app);
 }
+
+void um_api_fail_all(um_app *app, const um_err *err)
+{
+    for (size_t i = 0; i < UM_API_BUCKETS; i++)
+        for (umi_ticket *ticket = app->api.tickets[i]; ticket; ticket = ticket->next)
+            um_stream_fail(ticket->stream, err);
+}

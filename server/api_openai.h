@@ -49,5 +49,7 @@ void um_api_responses(void *app, um_exchange *exchange);
 
 /* Takes everything that the engine has to tell. */
 void um_api_pump(um_app *app);
+/* Answers every request that the engine has with `err`, in its stead: it will not. */
+void um_api_fail_all(um_app *app, const um_err *err);
 
 #endif

@@ -126,13 +126,31 @@ static um_status name_model(um_app *app, um_err *err)
 
 /* ---- steps that do not come back ------------------------------------------------------------- */
 
-/* Neither can their thread be joined nor what it holds be freed. The end of the process closes every
- * connection, so that a balancer repeats what was not begun, and a supervisor starts anew. */
-static _Noreturn void abandon(const um_app *app, const char *reason)
+static void on_abandon_tick(uv_timer_t *timer)
 {
-    um_log(UM_LOG_ERROR, "step_abandoned", "open=%zu message=\"%s\"", app->api.open, reason);
-    fprintf(stderr, "unmask: %s\n", reason);
+    um_app *app = timer->data;
+    bool told = app->http_closing || um_http_exchange_count(app->http) == 0;
+
+    if (!told && ++app->flush_ticks < FLUSH_TICKS_MAX)
+        return;
+    fprintf(stderr, "unmask: %s\n", app->failure.message);
     _exit(EXIT_FAILURE);
+}
+
+/* The step's thread cannot be joined, nor what it holds be freed. So clients are told from here, as of
+ * a failed step: what had begun by an error, what had not by a 503, which a balancer repeats. Then the
+ * process ends, for a supervisor to start anew. `failure` says why. */
+static void abandon(um_app *app)
+{
+    um_log(UM_LOG_ERROR, "step_abandoned", "open=%zu message=\"%s\"", app->api.open,
+           app->failure.message);
+    app->state = UM_APP_STOPPING;
+    uv_timer_stop(&app->watch);
+    if (!app->http_closing) {
+        um_http_quiesce(app->http);
+        um_api_fail_all(app, &app->failure);
+    }
+    uv_timer_start(&app->timer, on_abandon_tick, 0, FLUSH_TICK_MS);
 }
 
 /* Time is counted in looks: a clock goes on while the whole process is paused, and the step is not to
@@ -141,7 +159,6 @@ static void on_watch(uv_timer_t *timer)
 {
     um_app *app = timer->data;
     int64_t limit = app->config->stall_timeout;
-    char reason[96];
 
     if (limit == 0)
         limit = um_backend_is_host(app->served.backend) ? HOST_STALL_SECONDS : DEVICE_STALL_SECONDS;
@@ -151,14 +168,17 @@ static void on_watch(uv_timer_t *timer)
     }
     if (++app->quiet_looks * WATCH_MS < limit * 1000)
         return;
-    snprintf(reason, sizeof(reason), "a step has not ended for %lld s (--stall-timeout)",
-             (long long)limit);
-    abandon(app, reason);
+    um_fail(&app->failure, UM_E_ENGINE, "a step has not ended for %lld s (--stall-timeout)",
+            (long long)limit);
+    abandon(app);
 }
 
 static void on_abandon(uv_timer_t *timer)
 {
-    abandon(timer->data, "told to stop, and what runs does not end");
+    um_app *app = timer->data;
+
+    um_fail(&app->failure, UM_E_SHUTDOWN, "told to stop, and what runs does not end");
+    abandon(app);
 }
 
 /* ---- stopping ------------------------------------------------------------------------------- */

@@ -232,7 +232,7 @@ void um_stream_refuse(um_exchange *exchange, um_engine *engine, const um_err *er
 
 /* After the 200 an error is an event, then a clean end; where memory is too short even for that,
  * the connection breaks, which clients take for the failure that it is. */
-static void fail(um_stream *stream, const um_err *err)
+void um_stream_fail(um_stream *stream, const um_err *err)
 {
     um_err told = *err;
     um_exchange *exchange;
@@ -264,7 +264,7 @@ static void fail_memory(um_stream *stream)
     um_err err = {0};
 
     um_fail(&err, UM_E_OVERLOADED, "no memory for the answer");
-    fail(stream, &err);
+    um_stream_fail(stream, &err);
 }
 
 /* A prompt counts once, whatever the number of its choices. */
@@ -701,7 +701,7 @@ void um_stream_event(um_stream *stream, size_t index, um_event *event)
     if (event->done && event->status != UM_OK) {
         const um_err error = um_event_error(event);
 
-        fail(stream, &error);
+        um_stream_fail(stream, &error);
         return;
     }
     if (!take_news(stream, c, event)) {

@@ -81,6 +81,9 @@ uint64_t um_stream_id(const um_stream *stream, size_t choice);
 
 /* An event of choice `choice`; its text may be taken. */
 void um_stream_event(um_stream *stream, size_t choice, um_event *event);
+/* Answers with an error and cancels all choices, whose last events are still to come. No effect once
+ * the exchange was answered. */
+void um_stream_fail(um_stream *stream, const um_err *err);
 /* Every choice has had its last event: nothing refers to the stream any more. */
 bool um_stream_finished(const um_stream *stream);
 

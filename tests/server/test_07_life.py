@@ -244,7 +244,8 @@ def test_sigterm_lets_what_runs_finish(launch):
     assert server.wait() == 0
 
 
-def test_drain_timeout_ends_what_is_left_with_an_error(slow):
+def test_drain_timeout_ends_what_is_left_with_an_error(launch):
+    slow = launch("--test-step", "slow:500", "--max-batch", "1", "--max-queue", "1", "--drain-timeout", "1")
     client = slow.open_stream(TEXT, LONG)
     waiting = slow.send(TEXT, json.dumps(LONG).encode())
     slow.wait_for_metric("num_requests_waiting", lambda n: n == 1)
@@ -260,7 +261,7 @@ def test_drain_timeout_ends_what_is_left_with_an_error(slow):
 
 
 def test_second_sigterm_stops_at_once(launch):
-    server = launch("--backend", "ref", "--drain-timeout", "600")
+    server = launch("--test-step", "slow:500", "--drain-timeout", "600")
     client = server.open_stream(TEXT, LONG)
     server.signal(signal.SIGTERM)
     server.wait_for_log("draining")

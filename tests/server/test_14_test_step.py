@@ -34,7 +34,7 @@ def test_a_step_that_fails_ends_an_answer_and_the_server(launch):
 
 
 def test_a_step_that_does_not_end_ends_the_server(launch):
-    """No thread can be made to come back; open connections close, which nobody takes for an answer."""
+    """No thread can be made to come back, but clients can be told."""
     server = launch("--test-step", "hang", "--stall-timeout", "1", "--max-batch", "1")
     stream = server.open_stream(TEXT, text())
     waiting = server.send(TEXT, json.dumps(text()).encode())
@@ -42,8 +42,9 @@ def test_a_step_that_does_not_end_ends_the_server(launch):
         rest = b""
         while part := stream.recv(65536):
             rest += part
-        assert b"[DONE]" not in rest and not rest.endswith(b"0\r\n\r\n")
-        assert waiting.recv(65536) == b""
+        assert b'"code":"engine_error"' in rest and rest.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        answer = waiting.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b'"code":"engine_dead"' in answer
     assert server.wait() == 1
     assert " error step_abandoned open=2 " in server.errors()
     assert "--stall-timeout" in server.errors().splitlines()[-1]
@@ -69,14 +70,19 @@ def test_a_pause_of_the_process_is_no_stall(launch):
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_hung_step_does_not_keep_the_server_from_stopping(launch, signals):
-    """After --drain-timeout, or told twice; a step that is only slow gets some seconds more."""
+    """After --drain-timeout, when clients are told, or told twice; a step that is only slow gets some
+    seconds more."""
     server = launch("--test-step", "hang", "--drain-timeout", "1" if signals == 1 else "3600")
-    with server.open_stream(TEXT, text()):
+    with server.open_stream(TEXT, text()) as client:
         server.wait_for_metric("num_requests_running", lambda n: n == 1)
         for _ in range(signals):
             server.signal(signal.SIGTERM)
             server.wait_for_log("draining")
         assert server.wait() == 1
+        rest = b""
+        while part := client.recv(65536):
+            rest += part
+        assert (b'"code":"server_shutdown"' in rest) == (signals == 1)
     assert "told to stop" in server.errors().splitlines()[-1]
 
 
