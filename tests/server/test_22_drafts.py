@@ -121,8 +121,9 @@ def test_a_long_interval_leaves_the_ends_of_blocks(shared):
 def test_a_reader_that_sleeps_loses_frames_and_no_text(launch, frames, temperature):
     """It takes nothing until the answer is complete; what waited is bounded, the text is whole, and the
     frame after those that were left out is full. The systems between
-    them hold back little; all frames would be half a megabyte and more."""
-    server = launch()
+    them hold back little; all frames would be half a megabyte and more, where steps are slow enough for a
+    frame of each: a busy HTTP thread takes the news of several as one."""
+    server = launch("--test-step", "slow:8")
     options = {"interval_ms": 0, "guess": True, "confidence": True, "token_ids": True, "frames": frames}
     body = text(max_tokens=256, temperature=temperature, ignore_eos=True,
                 diffusion={"block_length": 256, "steps_per_block": 256})
