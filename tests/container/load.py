@@ -45,6 +45,14 @@ class Outcome:
         self.client = None
 
 
+def end_of(stream):
+    """The finish_reason of an SDK's stream of completions, or the name of what the SDK raised."""
+    try:
+        return [chunk.choices[0].finish_reason for chunk in stream][-1]
+    except openai.APIError as error:
+        return type(error).__name__
+
+
 class Clients:
     """Threads, each in work(seed) of its own, from `with` on until its end sets `stopping`."""
 

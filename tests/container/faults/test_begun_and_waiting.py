@@ -5,12 +5,11 @@ import concurrent.futures
 import json
 import subprocess
 
-import openai
 import pytest
 
 from child import ROOT, wait_until
 from clients import needs_node
-from load import Load, ask, client_of
+from load import Load, ask, client_of, end_of
 
 STREAM = {"model": "pocket", "prompt": "Once", "max_tokens": 80, "seed": 1, "ignore_eos": True,
           "diffusion": {"steps": 80}}
@@ -28,11 +27,7 @@ class PythonStream:
             next(self.stream)
 
     def end(self):
-        """Its finish_reason, or the name of what was raised."""
-        try:
-            return str([chunk.choices[0].finish_reason for chunk in self.stream][-1])
-        except openai.APIError as error:
-            return type(error).__name__
+        return str(end_of(self.stream))
 
 
 class NodeStream:
@@ -43,7 +38,6 @@ class NodeStream:
 
     def end(self):
         return self.process.communicate(timeout=240)[0].strip()
-
 
 
 def wait_for_one_waiting_at_each(servers):

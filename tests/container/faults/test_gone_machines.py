@@ -5,13 +5,12 @@ import contextlib
 import http.client
 import json
 
-import openai
 import pytest
 
 from child import wait_until
 from conftest import MODEL
 from fleet import Balancer
-from load import client_of
+from load import client_of, end_of
 from network import FarServer, elsewhere
 from unmask_server import Server
 
@@ -77,14 +76,6 @@ def test_a_replicas_machine_that_is_gone(network, keep, tmp_path):
         assert [each.result() for each in waiting] == [(200, expected[WAITING["max_tokens"]])] * len(waiting)
     ends = sorted(end_of(stream) for stream in streams)
     assert ends == ["APIConnectionError", "length"] and balancer.total("wretr") >= len(waiting) / 2
-
-
-def end_of(stream):
-    """The stream's finish_reason, or what the SDK raised."""
-    try:
-        return [chunk.choices[0].finish_reason for chunk in stream][-1]
-    except (openai.APIError, openai.APIConnectionError) as error:
-        return type(error).__name__
 
 
 def test_clients_whose_machine_is_gone(network, keep, tmp_path):
