@@ -194,8 +194,8 @@ static um_status watch(view *v, double interval, int64_t rounds, um_err *err)
     for (int64_t i = 0; !interrupted && (rounds == 0 || i < rounds); i++) {
         pause_for(interval);
         status = scrape(v, err);
-        if (status != UM_OK &&
-            !v->terminal) /* who looks on sees it come back; a script must know */
+        /* Who looks on sees it come back; a script must know. */
+        if (status != UM_OK && !v->terminal)
             return status;
         show(v, status, err);
     }
